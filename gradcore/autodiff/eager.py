@@ -1,0 +1,200 @@
+"""The eager path: one generated Python function per op.
+
+An op on a small array takes NumPy half a microsecond, so what a library adds must be counted in instructions.  The
+general way through `bind` (tuples, loops over operands, Avals) costs several microseconds.  So each op gets, on its
+first use, a function of exact arity that tests the common case and does nothing else: the operands are plain Tensors
+on NumPy arrays of one floating dtype (or one is a Python scalar), nothing unusual is open in any thread, and the
+gradient is recorded or not.  For `mul` it reads:
+
+    def mul(a, b):
+        if type(a) is Tensor and type(b) is Tensor and not switch.busy:
+            x0 = a.data; x1 = b.data; d = x0.dtype
+            if type(x0) is ndarray and type(x1) is ndarray and (d is F32 or d is F64) and x1.dtype is d:
+                y = call(x0, x1)
+                n0 = a.node; n1 = b.node
+                if n0 is None and n1 is None: return Tensor(y)
+                ...
+                return Tensor(y, Record(pull, (), (n0, n1), (x0, x1), shapes, serial(), f.f_code, f.f_lasti))
+        return slow((a, b), ())
+
+Everything else goes to `slow`.  A generated function replaces the code of the stub that users imported, so the name
+`gradcore.mul` and the method `Tensor.__mul__` need no second look-up.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+
+from gradcore.autodiff.record import Pull, Record
+from gradcore.backend import NUMPY
+from gradcore.core.op import Mask, Op
+from gradcore.core.state import INTERNAL, next_serial, switch
+from gradcore.core.tensor import Tensor
+
+Slow = Callable[[tuple[Any, ...], tuple[Any, ...]], Any]
+
+COMMON = {
+    "Tensor": Tensor,
+    "Record": Record,
+    "switch": switch,
+    "ndarray": np.ndarray,
+    "asarray": np.asarray,
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+    "serial": next_serial,
+    "INTERNAL": INTERNAL,
+    "getframe": sys._getframe,
+    "NUMPY": NUMPY,
+}
+
+
+class Eager:
+    """What the generated function of one op is made of.
+
+    Attributes:
+        op: the op.
+        call: computes on raw arrays (arrays, then params); returns an array, or a tuple with auxiliary outputs.
+        raw: makes the raw backward function for a mask of wanted gradients, or returns None.
+        slow: everything that the short cut does not cover.
+        scalars: operands may be Python scalars.
+        weak_ok: `call` takes Python scalars as they are.
+    """
+
+    def __init__(
+        self,
+        op: Op,
+        call: Callable[..., Any],
+        raw: Callable[[Mask], Any],
+        slow: Slow,
+        scalars: bool = False,
+        weak_ok: bool = False,
+    ) -> None:
+        self.op, self.call, self.raw, self.slow = op, call, raw, slow
+        self.scalars, self.weak_ok = scalars, weak_ok
+        self.wanted = [i for i in range(len(op.inputs)) if op.can_differentiate(i)]
+        self.namespace: dict[str, Any] = {**COMMON, "call": call, "slow": slow}
+
+    def source(self) -> str:
+        """The text of the generated function."""
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        op = self.op
+        yield f"def {op.name}({', '.join((*op.inputs, *op.params))}):"
+        yield from self._case({i: "Tensor" for i in range(len(op.inputs))})
+        if self.scalars and len(op.inputs) == 2:
+            yield from self._case({0: "Tensor", 1: "scalar"})
+            yield from self._case({0: "scalar", 1: "Tensor"})
+        yield f"    return slow({_tuple(op.inputs)}, {_tuple(op.params)})"
+
+    def _case(self, kinds: dict[int, str]) -> Iterator[str]:
+        """One combination of operand kinds."""
+        inputs = self.op.inputs
+        tensors = [i for i, kind in kinds.items() if kind == "Tensor"]
+        numbers = [i for i, kind in kinds.items() if kind == "scalar"]
+        tests = [f"type({inputs[i]}) is Tensor" for i in tensors]
+        tests += [f"(type({inputs[i]}) is float or type({inputs[i]}) is int)" for i in numbers]
+        yield f"    if {' and '.join(tests)} and not switch.busy:"
+        for i in tensors:
+            yield f"        x{i} = {inputs[i]}.data"
+        typed = [i for i in tensors if i in self.wanted]
+        if typed:
+            yield f"        d = x{typed[0]}.dtype"
+        yield f"        if {' and '.join(self._dtype_tests(tensors, typed))}:"
+        for i in numbers:
+            yield f"            x{i} = {inputs[i] if self.weak_ok else f'asarray({inputs[i]}, d)'}"
+        yield from self._body(typed, numbers)
+
+    def _dtype_tests(self, tensors: list[int], typed: list[int]) -> Iterator[str]:
+        yield from (f"type(x{i}) is ndarray" for i in tensors)
+        if typed:
+            yield "(d is F32 or d is F64)"
+        yield from (f"x{i}.dtype is d" for i in typed[1:])
+
+    def _body(self, recorded: list[int], numbers: list[int]) -> Iterator[str]:
+        operands = ", ".join([f"x{i}" for i in range(len(self.op.inputs))] + list(self.op.params))
+        pad = "            "
+        if self.op.multiple:
+            outs = ", ".join(f"y{j}" for j in range(self.op.outputs))
+            yield f"{pad}{outs} = call({operands})"
+        else:
+            yield f"{pad}y0 = call({operands})"
+        yield f"{pad}if type(y0) is not ndarray: y0 = asarray(y0)"
+        if not recorded:
+            yield f"{pad}return Tensor(y0)"
+            return
+        for i in recorded:
+            yield f"{pad}n{i} = {self.op.inputs[i]}.node"
+        yield f"{pad}if {' and '.join(f'n{i} is None' for i in recorded)}: return Tensor(y0)"
+        yield f"{pad}f = getframe(1)"
+        yield f"{pad}while INTERNAL[f.f_code.co_filename]: f = f.f_back"
+        masks = [m for m in product((True, False), repeat=len(recorded)) if any(m)]
+        for mask in masks:
+            tests = [f"n{i} is not None" for i, on in zip(recorded, mask, strict=True) if on]
+            test = "" if mask == masks[-1] else f"if {' and '.join(tests)}: "
+            needed = {i for i, on in zip(recorded, mask, strict=True) if on}
+            yield f"{pad}{test}return Tensor(y0, {self._record(needed, numbers)})"
+
+    def _record(self, needed: set[int], numbers: list[int]) -> str:
+        op = self.op
+        mask = tuple([i in needed for i in range(len(op.inputs))])
+        pull = "pull_" + "".join("1" if on else "0" for on in mask)
+        if pull not in self.namespace:
+            self.namespace[pull] = made = Pull(op, mask)
+            made.raw = self.raw(mask)
+        saves = op.saves(mask, ())
+        saved = _tuple([*[f"x{i}" for i in saves.inputs], *[f"y{j}" for j in saves.outputs]])
+        parents = _tuple([f"n{i}" if i in needed else "None" for i in range(len(op.inputs))])
+        params = _tuple(op.params)
+        return f"Record({pull}, {params}, {parents}, {saved}, {self._shapes(numbers)}, serial(), f.f_code, f.f_lasti)"
+
+    def _shapes(self, numbers: list[int]) -> str:
+        """Operand shapes for the rule; an elementwise op needs none where all are equal."""
+        count = len(self.op.inputs)
+        shapes = ["()" if i in numbers else f"x{i}.shape" for i in range(count)]
+        if not self.scalars:
+            return _tuple(shapes)
+        if count == 1:
+            return "None"
+        equal = " == ".join([*[s for s in shapes if s != "()"], "y0.shape"])
+        return f"None if {equal} else {_tuple(shapes)}"
+
+
+def _tuple(names: Any) -> str:
+    names = tuple(names)
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+
+
+def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], doc: str) -> Callable[..., Any]:
+    """A function that generates its own code on its first call."""
+
+    def compile_self() -> Any:
+        eager = make()
+        namespace = function.__globals__
+        source = eager.source()
+        namespace.update(eager.namespace)
+        filename = f"<gradcore op {name}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(compile(source, filename, "exec"), namespace)
+        function.__code__ = namespace[name].__code__
+        return function
+
+    function = FunctionType(_stub_code(name, signature), {"compile_self": compile_self}, name)
+    function.__doc__ = doc
+    function.__module__ = "gradcore"
+    return function
+
+
+def _stub_code(name: str, signature: tuple[str, ...]) -> CodeType:
+    names = ", ".join(signature)
+    source = f"def {name}({names}): return compile_self()({names})"
+    namespace: dict[str, Any] = {}
+    exec(compile(source, f"<gradcore op {name}>", "exec"), namespace)
+    return namespace[name].__code__  # type: ignore[no-any-return]

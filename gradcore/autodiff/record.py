@@ -1,0 +1,276 @@
+"""Records, and the walk backward over them.
+
+A record is made by the op that it remembers and is reachable only from the outputs of that op, so dropping the loss
+drops all of them.  Serial numbers grow, and an op is recorded after everything that it reads; so descending serial is
+a topological order and needs no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
+from typing import Any
+
+from gradcore.core.aval import Aval, aval_of
+from gradcore.core.bind import as_tuple, bind
+from gradcore.core.cell import Leaf
+from gradcore.core.errors import AssignedError, GraphFreedError, RuleError
+from gradcore.core.op import OPS, Mask, Op
+from gradcore.core.state import describe_site
+from gradcore.core.tensor import Tensor
+
+FREED: Any = object()
+
+
+class Record:
+    """One application of an op, as far as its vjp needs it.
+
+    Slots:
+        pull: the op and which operands want a gradient.
+        params: static parameters.
+        parents: for each operand its node (a record, a port, a leaf) or None.
+        saved: the values that the vjp reads, of the level below (raw arrays at the bottom).
+        avals: shapes of the operands (None: all like the output), or Avals of operands and outputs.
+        serial: grows over the whole process.
+        code, offset: the user's code object and instruction, for messages.  Never a frame: it would keep locals alive.
+    """
+
+    __slots__ = ("__weakref__", "avals", "code", "offset", "params", "parents", "pull", "saved", "serial")
+
+    def __init__(
+        self,
+        pull: Pull,
+        params: tuple[Any, ...],
+        parents: tuple[Any, ...],
+        saved: tuple[Any, ...],
+        avals: Any,
+        serial: int,
+        code: CodeType,
+        offset: int,
+    ) -> None:
+        self.pull = pull
+        self.params = params
+        self.parents = parents
+        self.saved = saved
+        self.avals = avals
+        self.serial = serial
+        self.code = code
+        self.offset = offset
+
+    def free(self) -> None:
+        self.saved = FREED
+        self.parents = ()
+
+    def site(self) -> str:
+        return describe_site(self.code, self.offset)
+
+
+class Port:
+    """One of several outputs of a record."""
+
+    __slots__ = ("index", "record")
+
+    def __init__(self, record: Record, index: int) -> None:
+        self.record = record
+        self.index = index
+
+
+class Pull:
+    """An op together with the mask of wanted gradients.
+
+    `raw(record, g)` is the generated short cut on raw NumPy arrays, or None.
+    """
+
+    __slots__ = ("needed", "op", "raw")
+
+    def __init__(self, op: Op, needed: Mask) -> None:
+        self.op = op
+        self.needed = needed
+        self.raw: Callable[[Record, Any], tuple[Any, ...]] | None = None
+
+
+def pull_of(op: Op, needed: Mask) -> Pull:
+    """The one Pull of an op and a mask."""
+    key = ("pull", needed)
+    if key not in op.cache:
+        op.cache[key] = Pull(op, needed)
+    return op.cache[key]  # type: ignore[no-any-return]
+
+
+def cotangents(record: Record, g: Any) -> tuple[Any, ...]:
+    """One cotangent (or None) per operand, by the op's rule, on Tensors."""
+    op, needed = record.pull.op, record.pull.needed
+    if op.vjp_op is not None:
+        return _by_op(record, g)
+    xs, ys = _values(record, g)
+    assert op.vjp is not None
+    return as_tuple(op.vjp(needed, g, xs, ys, record.params))
+
+
+def _by_op(record: Record, g: Any) -> tuple[Any, ...]:
+    op, needed = record.pull.op, record.pull.needed
+    assert op.vjp_op is not None
+    back, params = op.vjp_op(needed, record.params)
+    gs = without_gaps(g, _avals(record, g)[1]) if isinstance(g, tuple) else (g,)
+    found = iter(as_tuple(bind(back, (*gs, *record.saved), params)))
+    return tuple([next(found) if need else None for need in needed])
+
+
+def without_gaps(gs: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
+    """Cotangents of several outputs, with zeros in place of absent ones."""
+    some = next(c for c in gs if c is not None)
+    return [zeros(aval_of(y), some) if c is None else c for c, y in zip(gs, outputs, strict=False)]
+
+
+def _avals(record: Record, g: Any) -> tuple[Sequence[Aval], Sequence[Aval]]:
+    """Avals of operands and outputs; short-cut records keep shapes only, of operands that are like the output."""
+    kept = record.avals
+    if kept is not None and isinstance(kept[0], list):
+        return kept[0], kept[1]
+    like = aval_of(g)
+    shapes = kept or (like.shape,) * len(record.pull.needed)
+    return [like.update(shape=s) for s in shapes], [like]
+
+
+def _values(record: Record, g: Any) -> tuple[list[Any], list[Any]]:
+    xs, ys = map(list, _avals(record, g))
+    saves = record.pull.op.saves(record.pull.needed, record.params)
+    saved = iter(record.saved)
+    for position in saves.inputs:
+        xs[position] = next(saved)
+    for position in saves.outputs:
+        ys[position] = next(saved)
+    return xs, ys
+
+
+def make_record(op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any) -> Record:
+    """A record of the general path: `values` and `outs` are of the level below the tape's own."""
+    from gradcore.core.state import next_serial
+
+    needed = tuple([node is not None for node in nodes])
+    saves = op.saves(needed, params)
+    saved = (*[values[i] for i in saves.inputs], *[outs[i] for i in saves.outputs])
+    avals = [aval_of(v) for v in values], [aval_of(o) for o in outs]
+    pull = pull_of(op, needed)
+    return Record(pull, params, tuple(nodes), saved, avals, next_serial(), frame.f_code, frame.f_lasti)
+
+
+def nodes_of(record: Record) -> list[Any]:
+    """The node of each visible output."""
+    visible = record.pull.op.visible
+    if visible < 0:
+        visible = len(record.avals[1])
+    return [record] if visible == 1 else [Port(record, i) for i in range(visible)]
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a cotangent over the axes along which an operand of this shape was broadcast."""
+    if g.shape == shape:
+        return g
+    extra = len(g.shape) - len(shape)
+    axes = (*range(extra), *[i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1])
+    if axes:
+        g = bind(OPS["sum"], (g,), (axes, False))
+    return g if g.shape == shape else bind(OPS["reshape"], (g,), (shape,))
+
+
+def zeros(aval: Aval, like: Any) -> Any:
+    """A tensor of zeros on the device of `like`, as a broadcast view of one element."""
+    from gradcore.backend import backend_on
+
+    np = backend_on(aval_of(like).device).np
+    return Tensor(np.broadcast_to(np.zeros((), aval.dtype), aval.shape))
+
+
+def add(a: Any, b: Any) -> Any:
+    return bind(OPS["add"], (a, b))
+
+
+# --- the walk ---------------------------------------------------------------------------------------------------------
+
+
+def walk(
+    seeds: Iterable[tuple[Any, Any]],
+    pull: Callable[[Record, Any], tuple[Any, ...]],
+    add: Callable[[Any, Any], Any],
+    free: bool = True,
+) -> dict[Any, Any]:
+    """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
+
+    Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.
+    """
+    grads: dict[Any, Any] = {}
+    for node, g in seeds:
+        _deposit(grads, node, g, add)
+    for record in _reachable(grads):
+        g = grads.pop(record, None)
+        if g is not None:
+            _check_alive(record)
+            for parent, part in zip(record.parents, _guarded(pull, record, g), strict=True):
+                if parent is not None and part is not None:
+                    _deposit(grads, parent, part, add)
+        if free:
+            record.free()
+    return grads
+
+
+def _deposit(grads: dict[Any, Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:
+    if type(node) is Port:
+        ports = grads.get(node.record, (None,) * len(nodes_of(node.record)))
+        old = ports[node.index]
+        new = g if old is None else add(old, g)
+        grads[node.record] = (*ports[: node.index], new, *ports[node.index + 1 :])
+    else:
+        old = grads.get(node)
+        grads[node] = g if old is None else add(old, g)
+
+
+def _reachable(nodes: Iterable[Any]) -> list[Record]:
+    """All records below `nodes`, newest first; refuses parameters that were assigned since they were read."""
+    seen: set[Record] = set()
+    stack = [node for node in nodes if type(node) is Record]
+    while stack:
+        record = stack.pop()
+        if record in seen:
+            continue
+        seen.add(record)
+        for parent in record.parents:
+            if type(parent) is Port:
+                stack.append(parent.record)
+            elif type(parent) is Record:
+                stack.append(parent)
+            elif type(parent) is Leaf and parent.assigned > record.serial:
+                raise _assigned(record, parent)
+    return sorted(seen, key=_serial, reverse=True)
+
+
+def _serial(record: Record) -> int:
+    return record.serial
+
+
+def _check_alive(record: Record) -> None:
+    if record.saved is FREED:
+        raise GraphFreedError(
+            f"backward() reached '{record.pull.op.name}' (recorded at {record.site()}) a second time, but the first "
+            "backward() freed its saved values; run the forward pass again, or add the losses and call backward() once"
+        )
+
+
+def _guarded(pull: Callable[[Record, Any], tuple[Any, ...]], record: Record, g: Any) -> tuple[Any, ...]:
+    try:
+        return pull(record, g)
+    except (RuleError, MemoryError) as error:
+        error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
+        raise
+    except Exception as error:
+        message = f"the vjp of '{record.pull.op.name}' failed: {type(error).__name__}: {error}"
+        raise RuleError(f"{message}\n  forward: {record.site()}") from error
+
+
+def _assigned(record: Record, leaf: Leaf) -> AssignedError:
+    return AssignedError(
+        f"parameter {leaf.name or 'without a name'} was assigned after the forward pass had read it, so its gradient "
+        f"would belong to another value\n  read by '{record.pull.op.name}': {record.site()}\n"
+        f"  assigned: {describe_site(leaf.code, leaf.offset)}\n  call backward() before the assignment, or run the "
+        "forward pass again after it"
+    )

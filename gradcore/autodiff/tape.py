@@ -1,0 +1,213 @@
+"""Reverse mode: the Tape level of `grad` and `vjp`, and the permanent recorder below it for `Tensor.backward()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from gradcore.autodiff.record import (
+    Record,
+    add,
+    cotangents,
+    make_record,
+    nodes_of,
+    walk,
+)
+from gradcore.core.aval import Aval
+from gradcore.core.bind import Permanent, as_tuple, bind, lower
+from gradcore.core.cell import Leaf
+from gradcore.core.errors import GradcoreError
+from gradcore.core.evaluate import evaluate
+from gradcore.core.op import Op
+from gradcore.core.state import replaced, state, switch, user_frame
+from gradcore.core.tensor import Tensor, Traced
+
+
+class Anchor:
+    """Where a Tape's walk ends: one differentiated argument."""
+
+    __slots__ = ()
+
+
+class TapeTensor(Traced):
+    """A Tensor of a Tape level: the Tensor of the level below, and its node there."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, level: Tape, value: Any, node: Any) -> None:
+        self.level = level
+        self.value = value
+        self.node = node
+        self.data = None
+
+    @property
+    def aval(self) -> Aval:
+        return self.value.aval  # type: ignore[no-any-return]
+
+
+class Tape:
+    """Records the ops on its own tensors; everything else is a constant to it."""
+
+    name = "grad or vjp"
+
+    def __init__(self) -> None:
+        self.depth = len(state.levels)
+
+    def process(self, op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
+        nodes = [self.node(arg) if op.can_differentiate(i) else None for i, arg in enumerate(args)]
+        if must_expand(op, nodes):
+            return op.meaning(*args, *params)  # type: ignore[misc]
+        values = [self.primal(arg) for arg in args]
+        result = bind(op, values, params)
+        outs = as_tuple(result)
+        if not _differentiable(nodes, outs):
+            return result
+        record = make_record(op, params, nodes, values, outs, user_frame())
+        boxes = [TapeTensor(self, out, node) for out, node in zip(outs, nodes_of(record), strict=False)]
+        return _restore(op, (*boxes, *outs[len(boxes) :]))
+
+    def node(self, arg: Any) -> Any:
+        return arg.node if isinstance(arg, TapeTensor) and arg.level is self else None
+
+    def primal(self, arg: Any) -> Any:
+        return arg.value if isinstance(arg, TapeTensor) and arg.level is self else arg
+
+    def backward(self, seeds: list[tuple[Any, Any]], free: bool) -> dict[Any, Any]:
+        return walk(seeds, cotangents, add, free)
+
+
+def must_expand(op: Op, nodes: Sequence[Any]) -> bool:
+    """A fused op without a vjp of its own is differentiated through its meaning."""
+    no_rule = op.vjp is None and op.vjp_op is None
+    return no_rule and op.meaning is not None and any(node is not None for node in nodes)
+
+
+def _differentiable(nodes: Sequence[Any], outs: Sequence[Any]) -> bool:
+    return any(node is not None for node in nodes) and any(o.dtype.kind == "f" for o in outs)
+
+
+def _restore(op: Op, outs: tuple[Any, ...]) -> Any:
+    return outs if op.multiple else outs[0]
+
+
+# --- the permanent recorder -------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Below all transforms: evaluates (or stages) the op, and records it for `Tensor.backward()`."""
+
+    name = "backward()"
+    depth = -1
+
+    def process(self, op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
+        nodes = self._nodes(op, args)
+        if must_expand(op, nodes):
+            return op.meaning(*args, *params)  # type: ignore[misc]
+        values = [lower(arg) for arg in args]
+        base = state.base
+        outs = as_tuple(evaluate(op, values, params) if base is None else base.process(op, values, params))
+        tensors = [Tensor(out) for out in outs]
+        if _differentiable(nodes, outs):
+            record = make_record(op, params, nodes, values, outs, user_frame())
+            for tensor, node in zip(tensors, nodes_of(record), strict=False):
+                tensor.node = node
+        return _restore(op, tuple(tensors))
+
+    def _nodes(self, op: Op, args: Sequence[Any]) -> list[Any]:
+        if not state.recording:
+            return [None] * len(args)
+        return [
+            arg.node if isinstance(arg, Tensor) and op.can_differentiate(i) else None for i, arg in enumerate(args)
+        ]
+
+
+Permanent.interpreter = Recorder()
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """While the block runs, nothing is recorded for `backward()`; transforms such as `grad` are not affected.
+
+    >>> import gradcore as gc
+    >>> x = gc.tensor([1.0, 2.0], requires_grad=True)
+    >>> with gc.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+    return replaced("recording", False)
+
+
+def backward(tensor: Tensor, gradient: Tensor | None = None) -> None:
+    """Accumulate d tensor / d leaf into the `.grad` of every leaf that `tensor` was computed from."""
+    if isinstance(tensor, Traced):
+        raise GradcoreError(
+            f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
+            "there, or call backward() outside the transform"
+        )
+    if tensor.node is None:
+        raise GradcoreError(
+            "backward() was called on a tensor that records no gradient: nothing that it was computed from has "
+            "requires_grad=True (or it was computed under no_grad, or detached)"
+        )
+    seed = _seed(tensor, gradient)
+    for leaf, g in walk([(tensor.node, seed)], _pull_base, _add_base).items():
+        _accumulate(leaf, g)
+
+
+def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
+    if gradient is None:
+        if tensor.shape != () and tensor.aval.size != 1:
+            raise GradcoreError(
+                f"backward() needs a scalar, and this tensor has shape {tensor.shape}; reduce it with .sum() or "
+                ".mean(), or pass backward(gradient) of that shape"
+            )
+        return _ones(tensor)
+    if gradient.shape != tensor.shape:
+        raise GradcoreError(f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
+    return gradient.data
+
+
+def _ones(tensor: Tensor) -> Any:
+    if type(tensor.data) is np.ndarray:
+        return np.ones(tensor.shape, tensor.dtype)
+    from gradcore.backend import backend_on
+
+    return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
+
+
+def _pull_base(record: Record, g: Any) -> tuple[Any, ...]:
+    """Cotangents on raw values: the generated short cut where there is one, else the rule on Tensors."""
+    raw = record.pull.raw
+    if raw is not None and not switch.busy:
+        return raw(record, g)
+    parts = cotangents(_lifted(record), _lift(g))
+    return tuple([lower(part) for part in parts])
+
+
+def _lift(g: Any) -> Any:
+    if isinstance(g, tuple):
+        return tuple([None if c is None else Tensor(c) for c in g])
+    return Tensor(g)
+
+
+def _lifted(record: Record) -> Record:
+    saved = tuple([v if isinstance(v, (bool, int, float)) else Tensor(v) for v in record.saved])
+    return Record(record.pull, record.params, (), saved, record.avals, 0, record.code, record.offset)
+
+
+def _add_base(a: Any, b: Any) -> Any:
+    if type(a) is np.ndarray and type(b) is np.ndarray and not switch.busy:
+        total = np.add(a, b, order="C")
+        return total if type(total) is np.ndarray else np.asarray(total)
+    return add(Tensor(a), Tensor(b)).data
+
+
+def _accumulate(leaf: Leaf, g: Any) -> None:
+    old = leaf.grad.read()
+    leaf.grad.assign(Tensor(g if old is None else _add_base(old.data, g)))
+
+
+Transform = Callable[..., Any]

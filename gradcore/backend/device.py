@@ -1,0 +1,36 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import re
+
+
+class Device:
+    """Where a Tensor's data lives: `Device("cpu")`, `Device("cuda")`, `Device("cuda:1")`.
+
+    >>> Device("cuda")
+    Device('cuda:0')
+    >>> Device("cpu") == "cpu"
+    True
+    """
+
+    __slots__ = ("index", "kind")
+
+    def __init__(self, name: str | Device) -> None:
+        found = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", str(name))
+        if found is None or (found[1] == "cpu" and found[2]):
+            raise ValueError(f"no device is named {str(name)!r}; use 'cpu', 'cuda' or 'cuda:N'")
+        self.kind = found[1]
+        self.index = int(found[2] or 0)
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    def __repr__(self) -> str:
+        return f"Device({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, (str, Device)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))

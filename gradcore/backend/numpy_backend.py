@@ -1,0 +1,140 @@
+"""The CPU: NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcore.backend.base import register_backend
+from gradcore.backend.device import Device
+from gradcore.kernels.emit_numpy import NumpyKernel, compile_numpy
+
+if TYPE_CHECKING:
+    from gradcore.kernels.spec import ElementwiseSpec
+
+HALF = np.dtype(np.float16)
+SINGLE = np.dtype(np.float32)
+
+
+class NumpyBackend:
+    """NumPy computes, and allocates what it returns."""
+
+    device = Device("cpu")
+    np = np
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def scratch(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
+        kernel = numpy_kernel(spec)
+        if out is not None:
+            kernel.into(out, self.scratch, *arrays)
+            return out
+        if not kernel.weak_ok:
+            arrays = _typed(arrays)
+        return kernel.call(*arrays)
+
+    def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
+        if op.half and any(getattr(value, "dtype", None) == HALF for value in values):
+            return self._run_half(op, out, values, params)
+        return _as_arrays(op.impl(self, out, *values, *params))
+
+    def _run_half(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
+        """Operands and results of 16 bits, everything between of 32."""
+        wide = [self._widened(value) for value in values]
+        if out is None:
+            results = op.impl(self, None, *wide, *params)
+            return _narrowed(results, op.visible if op.visible >= 0 else None)
+        outs = out if isinstance(out, tuple) else (out,)
+        room = tuple([self.scratch(o.shape, SINGLE) if o.dtype == HALF else o for o in outs])
+        op.impl(self, room if isinstance(out, tuple) else room[0], *wide, *params)
+        for narrow, result in zip(outs, room, strict=True):
+            if narrow is not result:
+                np.copyto(narrow, result, casting="same_kind")
+        return out
+
+    def _widened(self, value: Any) -> Any:
+        if getattr(value, "dtype", None) != HALF:
+            return value
+        room = self.scratch(value.shape, SINGLE)
+        np.copyto(room, value)
+        return room
+
+    def philox(self, key: Any, count: int) -> Any:
+        return np.random.Philox(key=key).random_raw(count)
+
+
+def _typed(values: Sequence[Any]) -> Sequence[Any]:
+    """Python scalars as 0-d arrays of the dtype that the arrays have."""
+    if not any(isinstance(value, (bool, int, float)) for value in values):
+        return values
+    dtype = np.result_type(*values)
+    return [np.asarray(v, dtype) if isinstance(v, (bool, int, float)) else v for v in values]
+
+
+def _as_arrays(results: Any) -> Any:
+    if type(results) is tuple:
+        return tuple([np.asarray(result) for result in results])
+    return results if type(results) is np.ndarray else np.asarray(results)
+
+
+def _narrowed(results: Any, visible: int | None) -> Any:
+    """Visible float32 results rounded to float16; auxiliary ones stay as they are."""
+    if type(results) is not tuple:
+        return np.asarray(results, HALF) if results.dtype == SINGLE else np.asarray(results)
+    narrow = [r.astype(HALF) if r.dtype == SINGLE else r for r in results[:visible]]
+    return tuple([np.asarray(r) for r in (*narrow, *(results[visible:] if visible is not None else ()))])
+
+
+class Arena(NumpyBackend):
+    """NumPy with scratch memory from one block, for programs that must not allocate while they run."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.block = np.empty(nbytes + 64, np.uint8)
+        self.used = 0
+
+    def scratch(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        start = self.used
+        size = int(np.dtype(dtype).itemsize)
+        for n in shape:
+            size *= n
+        self.used = (start + size + 63) & ~63
+        if self.used > self.block.nbytes:
+            raise MemoryError(f"a kernel asked for {self.used} bytes of scratch, more than it declared")
+        return np.ndarray(shape, dtype, self.block, start)
+
+    def reset(self) -> None:
+        """The op is done: its scratch may be used again."""
+        self.used = 0
+
+
+class Measure(NumpyBackend):
+    """Counts the scratch that one op asks for, on arrays without meaning."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+
+    def scratch(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        array = np.empty(shape, dtype)
+        self.nbytes += (array.nbytes + 63) & ~63
+        return array
+
+
+_kernels: dict[int, tuple[ElementwiseSpec, NumpyKernel]] = {}
+
+
+def numpy_kernel(spec: ElementwiseSpec) -> NumpyKernel:
+    """The compiled form of a spec; compiled once (the spec is kept, so its id stays its own)."""
+    found = _kernels.get(id(spec))
+    if found is None:
+        found = _kernels[id(spec)] = (spec, compile_numpy(spec))
+    return found[1]
+
+
+NUMPY = NumpyBackend()
+register_backend("cpu", np.ndarray, NUMPY)

@@ -1,0 +1,153 @@
+"""Cells: the only mutable state.  Parameters, gradients, buffers, optimiser slots and random counters are cells.
+
+Only `read` and `assign` touch a cell, so every interpreter sees both: Stage makes the cell an input and a donated
+output of the graph, `functional_call` replaces it for a while, recomputation repeats no assignment.
+
+Arrays are never changed while anybody can see them.  An eager assignment gives the cell the new value and lets the old
+array go, so `old = p.detach()` and what a record saved stay what they were.  `update` (optimiser steps) writes into the
+old array only where nothing but the cell holds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from gradcore.backend import backend_of
+from gradcore.core.bind import as_tuple, bind
+from gradcore.core.op import Op
+from gradcore.core.state import next_serial, state, switch, user_frame
+from gradcore.core.tensor import Tensor, Traced
+
+
+class Leaf:
+    """Where `backward()` ends: the gradient of one parameter, and when and where it was last assigned."""
+
+    __slots__ = ("__weakref__", "assigned", "code", "grad", "name", "offset")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.grad: Cell = Cell(None, f"{name}.grad" if name else "grad")
+        self.assigned = 0
+        self.code: CodeType | None = None
+        self.offset = 0
+
+    def mark(self) -> None:
+        """Remember this assignment: `backward()` compares its serial with those of the records."""
+        frame = user_frame(2)
+        self.assigned = next_serial()
+        self.code, self.offset = frame.f_code, frame.f_lasti
+
+
+class Cell:
+    """A place that holds one Tensor, or None.
+
+    Args:
+        value: the first content.
+        name: shown in graphs and messages.
+        requires_grad: `backward()` accumulates into `cell.leaf.grad`.
+    """
+
+    __slots__ = ("__weakref__", "leaf", "name", "tensor")
+
+    def __init__(self, value: Tensor | None, name: str = "", requires_grad: bool = False) -> None:
+        self.name = name
+        self.leaf = Leaf(name) if requires_grad else None
+        self.tensor = None if value is None else Tensor(value.data, self.leaf)
+
+    def read(self) -> Any:
+        """The content, as this thread's interpreters see it."""
+        return _read(self) if switch.busy else self.tensor
+
+    def assign(self, value: Tensor | None) -> None:
+        """Replace the content.  Transforms keep the primal only; `vmap` refuses a mapped value."""
+        for overlay in reversed(state.overlays):
+            if self in overlay:
+                overlay[self] = value
+                return
+        value = strip(value)
+        if state.base is not None:
+            state.base.assign(self, value)
+        else:
+            self.store(value)
+        if self.leaf is not None:
+            self.leaf.mark()
+
+    def store(self, value: Tensor | None) -> None:
+        """Set the content of the cell itself, past every interpreter."""
+        if value is not None and self.tensor is not None:
+            _check_same_kind(self, value)
+        self.tensor = None if value is None else Tensor(value.data, self.leaf)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.tensor!r})"
+
+
+def _read(cell: Cell) -> Any:
+    for overlay in reversed(state.overlays):
+        if cell in overlay:
+            return overlay[cell]
+    return cell.tensor if state.base is None else state.base.read(cell)
+
+
+def _check_same_kind(cell: Cell, value: Tensor) -> None:
+    old = cell.tensor
+    if old is not None and (old.shape != value.shape or old.dtype != value.dtype):
+        raise ValueError(
+            f"cell {cell.name or 'without a name'} holds {old.dtype}{list(old.shape)} and cannot take "
+            f"{value.dtype}{list(value.shape)}; cast or reshape the value first"
+        )
+
+
+def strip(value: Tensor | None) -> Tensor | None:
+    """The value without the derivatives and mappings of open transforms, and without a record."""
+    while isinstance(value, Traced):
+        value = value.level.primal(value)  # type: ignore[attr-defined]
+    return value
+
+
+def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple[Any, ...] = ()) -> None:
+    """Assign the outputs of `op` to `cells`, in place where nothing else holds a cell's array.
+
+    All memory is allocated before the first write, so running out of it leaves every cell as it was.
+    """
+    if switch.busy or not all(_on_host(cell) for cell in cells):
+        values = [o.read() if isinstance(o, Cell) else o for o in operands]
+        for cell, result in zip(cells, as_tuple(bind(op, values, params)), strict=True):
+            cell.assign(result)
+        return
+    outs = tuple([_destination(cell) for cell in cells])
+    arrays = [o.tensor.data if isinstance(o, Cell) else o.data for o in operands]  # type: ignore[union-attr]
+    backend_of(outs[0]).run(op, outs, arrays, params)
+    for cell, out in zip(cells, outs, strict=True):
+        if cell.tensor.data is not out:  # type: ignore[union-attr]
+            cell.tensor = Tensor(out, cell.leaf)
+        if cell.leaf is not None:
+            cell.leaf.mark()
+
+
+def _on_host(cell: Cell) -> bool:
+    return cell.tensor is not None and type(cell.tensor.data) is np.ndarray
+
+
+def _destination(cell: Cell) -> Any:
+    """The cell's own array if nothing else can see it, else a new one."""
+    array = cell.tensor.data  # type: ignore[union-attr]
+    counts = sys.getrefcount(cell.tensor), sys.getrefcount(array)
+    if counts == UNSHARED and array.flags.owndata and array.flags.c_contiguous:
+        return array
+    return np.empty_like(array, order="C")
+
+
+def _unshared_counts() -> tuple[int, int]:
+    """What `_destination` counts when nothing but the cell holds the array (it depends on the interpreter)."""
+    cell = Cell(Tensor(np.zeros(1)))
+    array = cell.tensor.data  # type: ignore[union-attr]
+    return sys.getrefcount(cell.tensor), sys.getrefcount(array)
+
+
+UNSHARED = _unshared_counts()

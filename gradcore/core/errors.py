@@ -1,0 +1,35 @@
+"""Exceptions.  Each message says what happened, on which of the user's lines, and what to do instead."""
+
+from __future__ import annotations
+
+
+class GradcoreError(Exception):
+    """Base class of gradcore's own exceptions."""
+
+
+class RuleError(GradcoreError, RuntimeError):
+    """A derivative or batching rule failed; the message names the op and the user's forward line."""
+
+
+class GraphFreedError(GradcoreError, RuntimeError):
+    """`backward()` was called again on a graph whose saved values are gone."""
+
+
+class AssignedError(GradcoreError, RuntimeError):
+    """A parameter was assigned between the forward pass that read it and `backward()`."""
+
+
+class LeakedTensorError(GradcoreError, RuntimeError):
+    """A tensor of a transform (or of a capture) was used after the transform had ended."""
+
+
+class StageError(GradcoreError, RuntimeError):
+    """The captured function asked for something that only exists when it runs, such as an element's value."""
+
+
+class BatchError(GradcoreError, ValueError):
+    """`vmap` cannot do what was asked; the message says what to do instead."""
+
+
+class DeviceError(GradcoreError, RuntimeError):
+    """Arrays of two devices met, or a device is not there."""

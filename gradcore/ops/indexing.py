@@ -1,0 +1,310 @@
+"""Slices and gathers, and their transposes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradcore.core.aval import Aval
+from gradcore.core.bind import bind
+from gradcore.core.op import Saved
+from gradcore.core.tensor import Tensor
+from gradcore.ops.arithmetic import add, less, mul, where
+from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.ops.samples import integers, normal, sample
+from gradcore.ops.shapes import broadcast_to, reshape, transpose_op
+from gradcore.ops.structural import first_operand, indexed, linear, normal_axis, public, viewed
+
+Index = tuple[tuple[int, int, int], ...]  # start, stop, step for each axis, as Python's range takes them
+
+# --- slice and its transpose ------------------------------------------------------------------------------------------
+
+
+def _slices(index: Index) -> tuple[slice, ...]:
+    """A stop of -1 with a negative step means: through the first element."""
+    return tuple([slice(a, None if b < 0 else b, s) for a, b, s in index])
+
+
+def _whole(n: int) -> tuple[int, int, int]:
+    return 0, n, 1
+
+
+def _slice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+    return bind(slice_op, xs, ((_whole(size), *params[0]),))
+
+
+slice_op = linear(
+    "slice",
+    ("x",),
+    params=("index",),
+    impl=lambda xp, out, x, index: x[_slices(index)],
+    abstract=viewed(lambda x, index: x[_slices(index)]),
+    alias=first_operand,
+    transpose=lambda g, avals, params, i: bind(unslice_op, (g,), (avals[0].shape, params[0])),
+    batch=_slice_batch,
+    half=False,
+    samples=(
+        sample(normal(5, 4), params=(((1, 5, 2), (0, 4, 1)),)),
+        sample(normal(5), params=(((4, -1, -2),),)),
+        sample(normal(3), params=(((0, 0, 1),),)),
+    ),
+    doc="Every step-th element from start to stop on each axis; a view.",
+)
+_slice = public(slice_op, lambda needed: lambda r, g: (_unslice_impl(None, None, g, r.avals[0], r.params[0]),))
+
+
+def _unslice_impl(xp: Any, out: Any, g: Any, shape: tuple[int, ...], index: Index) -> Any:
+    if out is None:
+        out = (np if xp is None else xp.np).zeros(shape, g.dtype)
+    else:
+        out.fill(0)
+    out[_slices(index)] = g
+    return out
+
+
+def _unslice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+    shape, index = params
+    return bind(unslice_op, xs, ((size, *shape), (_whole(size), *index)))
+
+
+unslice_op = linear(
+    "unslice",
+    ("x",),
+    params=("shape", "index"),
+    impl=_unslice_impl,
+    abstract=lambda x, shape, index: x.update(shape=shape),
+    transpose=lambda g, avals, params, i: bind(slice_op, (g,), (params[1],)),
+    batch=_unslice_batch,
+    half=False,
+    samples=(sample(normal(2, 3), params=((5, 4), ((1, 5, 2), (0, 3, 1)))),),
+    doc="The transpose of slice: zeros of a shape with x written into the slice.",
+)
+
+# --- take and scatter_add ---------------------------------------------------------------------------------------------
+
+
+def _take_impl(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> Any:
+    if out is None:
+        return xp.np.ascontiguousarray(xp.np.take(x, indices, axis))
+    _check_range(indices, x.shape[axis])
+    return xp.np.take(x, indices, axis, out=out, mode="wrap")
+
+
+def _check_range(indices: Any, size: int) -> None:
+    if indices.size and not (-size <= indices.min() and indices.max() < size):
+        raise IndexError(f"'take': an index is out of bounds for an axis of size {size}")
+
+
+def _take_shape(x: Aval, indices: Aval, axis: int) -> Aval:
+    return x.update(shape=(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+
+def _flat_batch(size: int, x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
+    """Both mapped: fold the examples into the axis, and shift each example's indices to its own part."""
+    n = x.shape[axis + 1]
+    order = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
+    folded = bind(transpose_op, (x,), (order,))
+    folded = reshape(folded, (*folded.shape[:axis], size * n, *folded.shape[axis + 2 :]))
+    start = Tensor(np.arange(size, dtype=indices.dtype).reshape((size, *(1,) * (len(indices.shape) - 1))))
+    positive = where(less(indices, 0), add(indices, n), indices)
+    return folded, add(positive, mul(start, n))
+
+
+def _axis_to_front(x: Any, axis: int) -> Any:
+    return bind(transpose_op, (x,), ((axis, *[a for a in range(len(x.shape)) if a != axis]),))
+
+
+def _take_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+    (axis,) = params
+    x, indices = xs
+    if mapped == [True, False]:
+        return bind(take_op, (x, indices), (axis + 1,))
+    if mapped[0]:
+        x, indices = _flat_batch(size, x, indices, axis)
+    return _axis_to_front(bind(take_op, (x, indices), (axis,)), axis)
+
+
+def _take_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
+    from gradcore.autodiff.record import zeros
+    from gradcore.core.aval import aval_of
+
+    return bind(scatter_add_op, (zeros(aval_of(xs[0]).update(shape=xs[0].shape), g), xs[1], g), params), None
+
+
+take_op = indexed(
+    "take",
+    ("x", "indices"),
+    params=("axis",),
+    impl=_take_impl,
+    abstract=_take_shape,
+    differentiable=(True, False),
+    vjp=_take_vjp,
+    jvp=lambda tangents, xs, ys, params: bind(take_op, (tangents[0], xs[1]), params),
+    saves=lambda needed, params: Saved((1,)),
+    batch=_take_batch,
+    half=False,
+    samples=(
+        sample(normal(3, 4), integers(2, low=-3), params=(0,)),
+        sample(normal(3, 4), integers(2, 2), params=(1,)),
+        sample(normal(3), integers(), params=(0,)),
+        sample(normal(3), integers(0), params=(0,)),
+    ),
+    doc="Elements at integer positions along an axis.",
+)
+_take = public(take_op)
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    """Elements at integer positions along an axis; negative positions count from the end.
+
+    Args:
+        x: tensor of shape (*before, n, *after).
+        indices: integers of any shape.
+        axis: the axis of size n.
+
+    Returns:
+        Tensor of shape (*before, *indices.shape, *after).
+
+    Raises:
+        IndexError: a position is outside [-n, n).
+    """
+    x = as_tensor(as_operand(x, take_op))
+    return _take(x, _as_indices(indices), normal_axis(axis, len(x.shape)))
+
+
+def _as_indices(indices: Any) -> Any:
+    indices = as_tensor(np.asarray(indices) if isinstance(indices, (list, tuple)) else indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices must be integers, not {indices.dtype}")
+    return indices
+
+
+def _scatter_impl(xp: Any, out: Any, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+    if out is None:
+        out = xp.empty(x.shape, x.dtype)
+    xp.np.copyto(out, x)
+    xp.np.add.at(out, (*[slice(None)] * axis, indices), updates)
+    return out
+
+
+def _scatter_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
+    return g if needed[0] else None, None, bind(take_op, (g, xs[1]), params) if needed[2] else None
+
+
+def _scatter_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
+    from gradcore.autodiff.record import zeros
+    from gradcore.core.aval import aval_of
+
+    moved = [zeros(aval_of(x), x) if t is None else t for t, x in zip(tangents, xs, strict=True)]
+    return bind(scatter_add_op, (moved[0], xs[1], moved[2]), params)
+
+
+def _scatter_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+    (axis,) = params
+    x, indices, updates = [
+        v if own or k == 1 else broadcast_to(v, (size, *v.shape)) for k, (v, own) in enumerate(zip(xs, mapped, strict=True))
+    ]
+    if not mapped[1]:
+        return bind(scatter_add_op, (x, indices, updates), (axis + 1,))
+    n = x.shape[axis + 1]
+    folded, shifted = _flat_batch(size, x, indices, axis)
+    order = (*range(1, axis + 1), 0, *range(axis + 1, len(updates.shape)))
+    result = bind(scatter_add_op, (folded, shifted, bind(transpose_op, (updates,), (order,))), (axis,))
+    return _axis_to_front(reshape(result, (*result.shape[:axis], size, n, *result.shape[axis + 1 :])), axis)
+
+
+scatter_add_op = indexed(
+    "scatter_add",
+    ("x", "indices", "updates"),
+    params=("axis",),
+    impl=_scatter_impl,
+    abstract=lambda x, indices, updates, axis: x.update(shape=x.shape),
+    differentiable=(True, False, True),
+    vjp=_scatter_vjp,
+    jvp=_scatter_jvp,
+    saves=lambda needed, params: Saved((1,) if needed[2] else ()),
+    batch=_scatter_batch,
+    samples=(
+        sample(normal(3, 4), integers(2, low=-3), normal(2, 4), params=(0,)),
+        sample(normal(3, 4), integers(2, 2), normal(3, 2, 2), params=(1,)),
+        sample(normal(3), integers(0), normal(0), params=(0,)),
+    ),
+    doc="x with updates added at integer positions along an axis; repeated positions add up, in order.",
+)
+_scatter_add = public(scatter_add_op)
+
+
+def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
+    """x with `updates` added at integer positions along an axis; repeated positions add up, in order.
+
+    Args:
+        x: tensor of shape (*before, n, *after).
+        indices: integers of any shape.
+        updates: tensor of shape (*before, *indices.shape, *after).
+        axis: the axis of size n.
+    """
+    x, updates, indices = as_tensor(x), as_tensor(updates), _as_indices(indices)
+    axis = normal_axis(axis, len(x.shape))
+    expected = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    if updates.shape != expected:
+        raise ValueError(f"'scatter_add': updates have shape {updates.shape}, expected {expected}")
+    return _scatter_add(x, indices, updates, axis)
+
+
+# --- x[...] -----------------------------------------------------------------------------------------------------------
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """`x[key]` for integers, slices, None, `...` and one integer array."""
+    keys = _expanded(key if isinstance(key, tuple) else (key,), len(x.shape))
+    index: list[tuple[int, int, int]] = []
+    shape: list[int] = []
+    gather: tuple[int, Any] | None = None
+    axis = 0
+    for k in keys:
+        if k is None:
+            shape.append(1)
+            continue
+        n = x.shape[axis]
+        if isinstance(k, slice):
+            span = range(n)[k]
+            index.append((span.start, span.stop if span.stop >= 0 else -1, span.step))
+            shape.append(len(span))
+        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
+            at = _checked(int(k), n, axis)
+            index.append((at, at + 1, 1))
+        elif gather is None and _is_indices(k):
+            gather = len(shape), _as_indices(k)
+            index.append(_whole(n))
+            shape.append(n)
+        else:
+            raise TypeError(f"x[{type(k).__name__}] is not supported; use integers, slices, None, ... or one integer array")
+        axis += 1
+    result = x if all(i == _whole(n) for i, n in zip(index, x.shape, strict=True)) else _slice(x, tuple(index))
+    if tuple(shape) != result.shape:
+        result = reshape(result, tuple(shape))
+    return result if gather is None else _take(result, gather[1], gather[0])
+
+
+def _is_indices(k: Any) -> bool:
+    return isinstance(k, (list, np.ndarray, Tensor)) and np.dtype(getattr(k, "dtype", int)).kind in "iu"
+
+
+def _checked(at: int, n: int, axis: int) -> int:
+    if not -n <= at < n:
+        raise IndexError(f"index {at} is out of bounds for axis {axis} of size {n}")
+    return at % n
+
+
+def _expanded(keys: tuple[Any, ...], ndim: int) -> list[Any]:
+    """One key per axis: `...` and missing ones become full slices."""
+    given = sum(k is not None and k is not Ellipsis for k in keys)
+    if given > ndim:
+        raise IndexError(f"{given} indices for a tensor of {ndim} axes")
+    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
+    at = dots[0] if dots else len(keys)
+    rest = keys[at + 1 :] if dots else ()
+    return [*keys[:at], *[slice(None)] * (ndim - given), *rest]
+
+

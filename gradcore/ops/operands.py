@@ -1,0 +1,94 @@
+"""What happens to operands before an op is bound: cells are read, arrays become Tensors, dtypes meet (NumPy 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradcore.core.bind import bind
+from gradcore.core.cell import Cell
+from gradcore.core.op import OPS, Op, Promotion
+from gradcore.core.tensor import Tensor
+
+SCALARS = (bool, int, float)
+
+
+def as_operand(value: Any, op: Op) -> Any:
+    """A Tensor or a Python scalar, from anything that an op accepts."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Cell):
+        return value.read()
+    if isinstance(value, (np.ndarray, np.generic)):  # before float: numpy.float64 is one, but is not weak
+        return Tensor(_supported(np.asarray(value), op))
+    if isinstance(value, SCALARS):
+        return value
+    raise TypeError(
+        f"'{op.name}' got {type(value).__name__}; it takes tensors, arrays and numbers (gradcore.tensor makes a "
+        "tensor from lists)"
+    )
+
+
+def _supported(array: np.ndarray[Any, Any], op: Op) -> np.ndarray[Any, Any]:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"'{op.name}' got an array of {array.dtype}; gradcore computes with real numbers and booleans")
+    return array
+
+
+def as_tensor(value: Any, dtype: Any = None) -> Any:
+    """A Tensor; Python floats become float32 unless a dtype is given."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Cell):
+        return value.read()
+    if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
+        dtype = np.float32
+    return Tensor(np.asarray(value, dtype))
+
+
+def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
+    """The general path of every op: any operands, any interpreter."""
+    operands = promote(op, [as_operand(arg, op) for arg in args])
+    try:
+        result = bind(op, operands, params)
+    except (ValueError, TypeError) as error:
+        raise _explained(op, operands, error)
+    if not op.multiple or op.visible < 0:
+        return result
+    return result[0] if op.visible == 1 else result[: op.visible]
+
+
+def _explained(op: Op, operands: Sequence[Any], error: Exception) -> Exception:
+    """The same exception; the message names the op and what it got."""
+    got = ", ".join(str(o) if isinstance(o, SCALARS) else str(o.aval) for o in operands)
+    if not str(error).startswith("'"):
+        error.args = (f"'{op.name}': {error} (operands: {got})",)
+    return error
+
+
+def promote(op: Op, operands: list[Any]) -> list[Any]:
+    """Cast the operands of an op to the dtype in which they meet."""
+    if op.promotion is Promotion.NONE:
+        return [as_tensor(operand) for operand in operands]
+    meeting = [i for i in range(len(operands)) if op.can_differentiate(i)] or list(range(len(operands)))
+    if all(isinstance(operands[i], SCALARS) for i in meeting):
+        operands = [as_tensor(operand) for operand in operands]
+    dtype = common_dtype([operands[i] for i in meeting], op.promotion)
+    for i in meeting:
+        if isinstance(operands[i], Tensor) and operands[i].dtype != dtype:
+            operands[i] = bind(OPS["cast"], (operands[i],), (dtype,))
+    return [operand if i in meeting else as_tensor(operand) for i, operand in enumerate(operands)]
+
+
+def common_dtype(operands: Sequence[Any], promotion: Promotion) -> np.dtype[Any]:
+    """NumPy 2's result type; Python scalars are weak; integers become floating where the function asks for it."""
+    dtypes = [operand if isinstance(operand, SCALARS) else operand.dtype for operand in operands]
+    dtype = np.result_type(*dtypes)
+    if promotion is Promotion.FLOAT and dtype.kind in "iub":
+        return FLOAT_OF[dtype.itemsize] if dtype.kind != "b" else np.dtype(np.float16)
+    return dtype
+
+
+FLOAT_OF = {1: np.dtype(np.float16), 2: np.dtype(np.float32), 4: np.dtype(np.float64), 8: np.dtype(np.float64)}

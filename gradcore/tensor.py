@@ -1,0 +1,270 @@
+"""Operators and methods of Tensor, attached from the op table; and the functions that make tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradcore import ops
+from gradcore.autodiff.tape import backward
+from gradcore.backend import Device, backend_on
+from gradcore.core.cell import Cell, Leaf
+from gradcore.core.errors import GradcoreError, StageError
+from gradcore.core.graph import Var
+from gradcore.core.tensor import Tensor, Traced
+from gradcore.ops.indexing import getitem
+from gradcore.ops.operands import as_tensor
+
+Attribute = Callable[..., Any]
+
+# --- making tensors ---------------------------------------------------------------------------------------------------
+
+
+def tensor(data: Any, dtype: Any = None, device: Device | str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A new Tensor with a copy of `data`.
+
+    Args:
+        data: numbers, nested lists of numbers, an array, or a Tensor. Python floats become float32; arrays keep
+            their dtype.
+        dtype: anything that `numpy.dtype` takes.
+        device: "cpu", "cuda" or "cuda:N".
+        requires_grad: record what is computed from it, for `backward()`.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.tensor([[1, 2], [3, 4]], dtype="float32")
+        tensor([[1., 2.],
+                [3., 4.]], dtype=float32, device='cpu')
+    """
+    array = _array(data, dtype)
+    return _leaf(np.array(array, array.dtype, order="C"), device, requires_grad)
+
+
+def asarray(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor that shares the memory of an array where it can.
+
+    The array must not be changed while the Tensor is in use.
+    """
+    if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
+        return data
+    return _leaf(_array(data, dtype), "cpu", requires_grad)
+
+
+def _array(data: Any, dtype: Any) -> Any:
+    if isinstance(data, (Tensor, Cell)):
+        data = as_tensor(data).numpy()
+    array = np.asarray(data)
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+        dtype = np.float32 if not _holds_double(data) else np.float64
+    array = np.asarray(array, dtype)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"cannot make a tensor of {array.dtype}; gradcore computes with real numbers and booleans")
+    return array
+
+
+def _holds_double(data: Any) -> bool:
+    """Does a nested list contain NumPy values that are float64 by choice?"""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic))
+
+
+def _leaf(array: Any, device: Device | str, requires_grad: bool) -> Tensor:
+    backend_on(device)
+    if requires_grad and array.dtype.kind != "f":
+        raise TypeError(f"only floating tensors can require gradients, not {array.dtype}; pass dtype='float32'")
+    return Tensor(array, Leaf() if requires_grad else None)
+
+
+def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros of a shape."""
+    return _leaf(np.zeros(_shape(shape), dtype), "cpu", requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones of a shape."""
+    return _leaf(np.ones(_shape(shape), dtype), "cpu", requires_grad)
+
+
+def full(shape: Any, value: float, dtype: Any = None) -> Tensor:
+    """A tensor of one value; a Python float gives float32."""
+    return tensor(np.full(shape, value, dtype or (np.float32 if isinstance(value, float) else None)))
+
+
+def arange(*bounds: Any, dtype: Any = None) -> Tensor:
+    """Evenly spaced numbers, as `numpy.arange`; floats give float32."""
+    array = np.arange(*bounds, dtype=dtype)
+    return Tensor(array.astype(np.float32) if dtype is None and array.dtype.kind == "f" else array)
+
+
+def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def numpy(self: Tensor) -> Any:
+    """The elements as a read-only NumPy array."""
+    view = _raw(self, ".numpy()").view()
+    view.flags.writeable = False
+    return view
+
+
+def _raw(x: Tensor, asked: str) -> Any:
+    if isinstance(x, Traced):
+        raise GradcoreError(
+            f"{asked} was called on a tensor inside {x.level.name}, where it has no elements of its own; compute with "
+            "gradcore functions, or call it outside"
+        )
+    if isinstance(x.data, Var):
+        raise StageError(
+            f"{asked} was called while a graph is captured; elements exist only when the graph runs. Return the tensor"
+        )
+    return x.data
+
+
+def item(self: Tensor) -> Any:
+    """The only element, as a Python number."""
+    array = _raw(self, ".item()")
+    if array.size != 1:
+        raise ValueError(f"only a tensor of one element can become a number; this one has shape {array.shape}")
+    return array.item()
+
+
+def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    return np.array(numpy(self), dtype, copy=copy)
+
+
+def detach(self: Tensor) -> Any:
+    """The same values as a constant: no gradient flows back."""
+    return ops.stop_gradient(self) if isinstance(self, Traced) else Tensor(self.data)
+
+
+def to(self: Tensor, target: Any) -> Any:
+    """The tensor on another device ("cpu", "cuda:0") or in another dtype; itself where nothing changes."""
+    if isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")):
+        backend_on(target)
+        return self
+    return self if self.dtype == np.dtype(target) else ops.cast(self, target)
+
+
+def device(self: Tensor) -> Device:
+    """Where the data lives."""
+    return Device(self.aval.device)
+
+
+def requires_grad(self: Tensor) -> bool:
+    """Is a gradient recorded for `backward()`?"""
+    return self.node is not None and not isinstance(self, Traced)
+
+
+def grad(self: Tensor) -> Any:
+    """The gradient that `backward()` accumulated; None before, and on tensors that were computed from others."""
+    return self.node.grad.read() if isinstance(self.node, Leaf) else None
+
+
+def zero_grad(self: Tensor) -> None:
+    """Forget the accumulated gradient."""
+    if isinstance(self.node, Leaf):
+        self.node.grad.assign(None)
+
+
+def set_item(self: Tensor, key: Any, value: Any) -> None:
+    """Tensors are values; this raises and says what to do."""
+    raise TypeError("tensors cannot be changed in place; build a new one with where(), concatenate() or scatter_add()")
+
+
+def describe(self: Tensor) -> str:
+    """`tensor([1., 2.], dtype=float32, device='cpu', requires_grad=True)`."""
+    if isinstance(self, Traced):
+        return f"tensor({self.aval}, inside {self.level.name})"
+    if isinstance(self.data, Var):
+        return f"tensor({self.data}: {self.aval}, in a graph)"
+    body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200)
+    if self.data.size == 0:
+        body = f"[], shape={self.shape}"
+    marks = ", requires_grad=True" if requires_grad(self) else ""
+    return f"tensor({body}, dtype={self.dtype}, device='{device(self)}'{marks})"
+
+
+def length(self: Tensor) -> int:
+    """Size of the first axis."""
+    if not self.shape:
+        raise TypeError("a tensor without axes has no length")
+    return self.shape[0]
+
+
+def iterate(self: Tensor) -> Any:
+    """Parts along the first axis."""
+    return (getitem(self, i) for i in range(length(self)))
+
+
+def raise_to(self: Any, exponent: Any) -> Any:
+    """self ** exponent; 2 and 0.5 have kernels of their own."""
+    if type(exponent) in (int, float) and exponent in (2, 0.5):
+        return ops.square(self) if exponent == 2 else ops.sqrt(self)
+    return ops.power(self, exponent)
+
+
+def _reflected(function: Attribute) -> Attribute:
+    return lambda self, other: function(other, self)
+
+
+OPERATORS: dict[str, Attribute] = {
+    "__add__": ops.add,
+    "__radd__": _reflected(ops.add),
+    "__sub__": ops.sub,
+    "__rsub__": _reflected(ops.sub),
+    "__mul__": ops.mul,
+    "__rmul__": _reflected(ops.mul),
+    "__truediv__": ops.div,
+    "__rtruediv__": _reflected(ops.div),
+    "__pow__": raise_to,
+    "__rpow__": _reflected(ops.power),
+    "__matmul__": ops.matmul,
+    "__rmatmul__": _reflected(ops.matmul),
+    "__neg__": ops.neg,
+    "__abs__": ops.abs,
+    "__lt__": ops.less,
+    "__le__": ops.less_equal,
+    "__gt__": ops.greater,
+    "__ge__": ops.greater_equal,
+}
+
+METHODS = (
+    "abs exp log sqrt square sin cos tanh sigmoid relu sum mean max reshape ravel transpose swapaxes expand_dims "
+    "broadcast_to take"
+).split()
+
+
+def _through_cell(function: Attribute) -> Attribute:
+    return lambda self, *args, **kwargs: function(self.read(), *args, **kwargs)
+
+
+def attach() -> None:
+    """Give Tensor its operators and methods, and cells the same through `read()`."""
+    functions = {**OPERATORS, **{name: getattr(ops, name) for name in METHODS}}
+    functions |= {"astype": ops.cast, "numpy": numpy, "item": item, "detach": detach, "to": to, "backward": backward}
+    functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
+    functions |= {"__float__": lambda x: float(item(x)), "__int__": lambda x: int(item(x))}
+    functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad}
+    for name, function in functions.items():
+        setattr(Tensor, name, function)
+        setattr(Cell, name, _through_cell(function))
+    properties = {"device": device, "requires_grad": requires_grad, "grad": grad, "T": ops.transpose}
+    for name, function in properties.items():
+        setattr(Tensor, name, property(function))
+        setattr(Cell, name, property(_through_cell(function)))
+    for name in ("shape", "dtype", "ndim"):
+        setattr(Cell, name, property(lambda self, name=name: getattr(self.read(), name)))
+    plain: dict[str, Any] = {"__eq__": ops.equal, "__ne__": ops.not_equal, "__hash__": object.__hash__}
+    plain |= {"__repr__": describe, "__setitem__": set_item, "__array_ufunc__": None}
+    for name, function in plain.items():
+        setattr(Tensor, name, function)
+    Cell.__array_ufunc__ = None  # type: ignore[attr-defined]
+
+
+attach()

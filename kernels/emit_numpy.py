@@ -1,0 +1,78 @@
+"""NumPy functions from specs: straight-line ufunc calls, temporaries reused, nothing else."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from gradcore.kernels.expr import LEAVES, Expr
+from gradcore.kernels.numpy_plan import Plan
+from gradcore.kernels.numpy_steps import eager_source, into_source
+from gradcore.kernels.spec import ElementwiseSpec
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Scratch: TypeAlias = Callable[[tuple[int, ...], Any], Array]
+
+
+@dataclass(frozen=True)
+class NumpyKernel:
+    """A spec compiled for NumPy.
+
+    `call(*arrays)` returns new C-contiguous arrays (a tuple where the spec has several outputs;
+    NumPy scalars where all inputs are 0-d). `into(outs, scratch, *arrays)` writes the same bits
+    into C-contiguous `outs`, allocating nothing; an out may be exactly the memory of an input.
+    Python scalars may be passed to `call` where `weak_ok`; elsewhere convert them to 0-d arrays.
+    """
+
+    call: Callable[..., Any]
+    into: Callable[..., None]
+    source: str
+    weak_ok: bool
+
+
+def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
+    """The NumPy functions of `spec`; `source` is what they were compiled from."""
+    plan = Plan(spec, _evaluate)
+    source = "\n".join([*eager_source(plan), "", "", *into_source(plan), ""])
+    filename = f"<gradcore kernel {spec.name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace = _namespace(plan)
+    exec(compile(source, filename, "exec"), namespace)  # noqa: S102
+    return NumpyKernel(namespace["call"], namespace["into"], source, plan.weak_ok)
+
+
+def _namespace(plan: Plan) -> dict[str, Any]:
+    names: dict[str, Any] = {f"np_{leaf}": _ufunc(leaf) for leaf in plan.leaves}
+    helpers = (np.asarray, np.broadcast, np.copyto, np.result_type, np.full)
+    names.update((f"np_{helper.__name__}", helper) for helper in helpers)
+    return names | {"np_bool": np.bool_, "widen": _widen, "copied": partial(_widen, fresh=True)}
+
+
+def _ufunc(leaf: str) -> Callable[..., Any]:
+    name = LEAVES[leaf].numpy
+    if name.startswith("scipy.special."):
+        import scipy.special  # type: ignore[import-untyped, unused-ignore]
+
+        return getattr(scipy.special, name.rpartition(".")[2])  # type: ignore[no-any-return]
+    return getattr(np, name)  # type: ignore[no-any-return]
+
+
+def _evaluate(node: Expr, *args: Any) -> Any:
+    """A leaf of constants in float64, as a Python number, so that it stays weak."""
+    with np.errstate(all="ignore"):
+        return _ufunc(node.leaf)(*args).item()
+
+
+def _widen(value: Any, *inputs: Any, fresh: bool = False) -> Any:
+    """`value` in the broadcast shape of `inputs`; itself where it has it, unless `fresh` is asked."""
+    shape = np.broadcast(*inputs).shape
+    if not fresh and value.shape == shape:
+        return value
+    out = np.empty(shape, value.dtype)
+    np.copyto(out, value)
+    return out
