@@ -34,12 +34,13 @@ def substitute(expression: Expr, replacements: Mapping[str, Expr]) -> Expr:
     return _rebuild(
         expression,
         lambda node: replacements.get(node.value, node) if node.leaf == "var" else node,
+        {},
     )
 
 
 def replace(expression: Expr, old: Expr, new: Expr) -> Expr:
     """`expression` with every occurrence of the subexpression `old` replaced by `new`."""
-    return _rebuild(expression, lambda node: new if node is old else node)
+    return _rebuild(expression, lambda node: node, {old: new})
 
 
 def simplify(expression: Expr) -> Expr:
@@ -47,7 +48,7 @@ def simplify(expression: Expr) -> Expr:
 
     Only rules that hold for every float are applied, so `0 * x` stays (it is NaN for infinite x).
     """
-    return _rebuild(expression, _simple)
+    return _rebuild(expression, _simple, {})
 
 
 def differentiate(expression: Expr, name: str) -> Expr:
@@ -56,13 +57,16 @@ def differentiate(expression: Expr, name: str) -> Expr:
     Zero is symbolic: it is dropped, never multiplied, and `where` differentiates to a `where`, so
     an infinity in the branch that was not taken stays out of the result.
     """
+    expression = simplify(expression)
+    order = walk([expression])
     tangents: dict[Expr, Expr] = {}
-    for node in walk([expression]):
-        tangents[node] = ONE if node is var(name) else _tangent(node, tangents)
-    return simplify(tangents[expression])
+    simple = {node: node for node in order}
+    for node in order:
+        tangents[node] = ONE if node is var(name) else _tangent(node, tangents, simple)
+    return tangents[expression]
 
 
-def _tangent(node: Expr, tangents: Mapping[Expr, Expr]) -> Expr:
+def _tangent(node: Expr, tangents: Mapping[Expr, Expr], simple: dict[Expr, Expr]) -> Expr:
     inner = [tangents[argument] for argument in node.args]
     if node.boolean or all(is_const(tangent, 0) for tangent in inner):
         return ZERO
@@ -70,7 +74,7 @@ def _tangent(node: Expr, tangents: Mapping[Expr, Expr]) -> Expr:
         return _simple(where(node.args[0], inner[1], inner[2]))
     total = ZERO
     for partial, tangent in zip(LEAVES[node.leaf].partials(node, *node.args), inner):
-        total = _simple(total + scale(simplify(partial), tangent))
+        total = _simple(total + scale(_rebuild(partial, _simple, simple), tangent))
     return total
 
 
@@ -125,9 +129,9 @@ def _weighted(cotangents: Iterable[Expr], derivatives: Iterable[Expr]) -> Expr:
     return total
 
 
-def _rebuild(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    new: dict[Expr, Expr] = {}
-    for node in walk([expression]):
+def _rebuild(expression: Expr, change: Callable[[Expr], Expr], new: dict[Expr, Expr]) -> Expr:
+    """Apply `change` from the leaves up; `new` holds what is done already, and more afterwards."""
+    for node in walk([expression], new):
         args = tuple(new[argument] for argument in node.args)
         same = all(a is b for a, b in zip(args, node.args))
         new[node] = change(node if same else Expr(node.leaf, args, node.value))

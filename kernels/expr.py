@@ -6,7 +6,7 @@ import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -166,13 +166,13 @@ def trace(function: Callable[..., Any], *names: str) -> tuple[Expr, ...]:
     return tuple(map(lift, result)) if isinstance(result, (tuple, list)) else (lift(result),)
 
 
-def walk(outputs: Iterable[Expr]) -> list[Expr]:
-    """Every node below `outputs` once, arguments before what uses them."""
+def walk(outputs: Iterable[Expr], known: Container[Expr] = ()) -> list[Expr]:
+    """Every node below `outputs` once, arguments before what uses them; `known` nodes are passed."""
     order: dict[Expr, None] = {}
     stack = list(outputs)[::-1]
     while stack:
         node = stack[-1]
-        pending = [argument for argument in node.args if argument not in order]
+        pending = [a for a in node.args if a not in order and a not in known]
         if pending:
             stack.extend(reversed(pending))
         else:
@@ -268,9 +268,7 @@ def _name(build: Any, name: str) -> None:
 
 add, sub, mul, div, mod = map(_binary, ("add", "sub", "mul", "div", "mod"))
 neg, abs, sign, sqrt, isnan = map(_unary, ("neg", "abs", "sign", "sqrt", "isnan"))
-exp, expm1, log, log1p, log2, log10 = map(
-    _unary, ("exp", "expm1", "log", "log1p", "log2", "log10")
-)
+exp, expm1, log, log1p, log2, log10 = map(_unary, ("exp", "expm1", "log", "log1p", "log2", "log10"))
 sin, cos, tan, sinh, cosh, tanh = map(_unary, ("sin", "cos", "tan", "sinh", "cosh", "tanh"))
 arcsin, arccos, arctan = map(_unary, ("arcsin", "arccos", "arctan"))
 arcsinh, arccosh, arctanh = map(_unary, ("arcsinh", "arccosh", "arctanh"))

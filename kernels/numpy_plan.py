@@ -57,22 +57,19 @@ class Plan:
         }
         return plan
 
-    def _normal(
-        self, outputs: tuple[Expr, ...], evaluate: Callable[..., Any]
-    ) -> tuple[Expr, ...]:
+    def _normal(self, outputs: tuple[Expr, ...], evaluate: Callable[..., Any]) -> tuple[Expr, ...]:
         """`outputs` with constants folded and every condition of a `where` a boolean."""
         new: dict[Expr, Expr] = {}
         for node in walk(outputs):
             new[node] = self._rewritten(node, tuple(new[a] for a in node.args), evaluate)
         return tuple(new[output] for output in outputs)
 
-    def _rewritten(
-        self, node: Expr, args: tuple[Expr, ...], evaluate: Callable[..., Any]
-    ) -> Expr:
+    def _rewritten(self, node: Expr, args: tuple[Expr, ...], evaluate: Callable[..., Any]) -> Expr:
         if args and all(is_const(argument) for argument in args):
-            folded = simplify(Expr(node.leaf, args))
-            values = (argument.value for argument in args)
-            return folded if is_const(folded) else const(evaluate(node, *values))
+            folded = simplify(Expr(node.leaf, args)) if LEAVES[node.leaf].exact else node
+            if is_const(folded):
+                return folded
+            return const(evaluate(node, *(argument.value for argument in args)))
         if node.leaf == "where":
             if is_const(args[0]):
                 return args[1] if args[0].value else args[2]

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any
 
+from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Leaf
 from gradcore.core.errors import AssignedError, GraphFreedError, RuleError
 from gradcore.core.op import OPS, Mask, Op
-from gradcore.core.state import describe_site
+from gradcore.core.state import describe_site, next_serial
 from gradcore.core.tensor import Tensor
 
 FREED: Any = object()
@@ -145,8 +146,6 @@ def _values(record: Record, g: Any) -> tuple[list[Any], list[Any]]:
 
 def make_record(op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any) -> Record:
     """A record of the general path: `values` and `outs` are of the level below the tape's own."""
-    from gradcore.core.state import next_serial
-
     needed = tuple([node is not None for node in nodes])
     saves = op.saves(needed, params)
     saved = (*[values[i] for i in saves.inputs], *[outs[i] for i in saves.outputs])
@@ -176,8 +175,6 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 def zeros(aval: Aval, like: Any) -> Any:
     """A tensor of zeros on the device of `like`, as a broadcast view of one element."""
-    from gradcore.backend import backend_on
-
     np = backend_on(aval_of(like).device).np
     return Tensor(np.broadcast_to(np.zeros((), aval.dtype), aval.shape))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +16,7 @@ from gradcore.autodiff.record import (
     nodes_of,
     walk,
 )
+from gradcore.backend import backend_on
 from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
 from gradcore.core.cell import Leaf
@@ -173,8 +174,6 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
 def _ones(tensor: Tensor) -> Any:
     if type(tensor.data) is np.ndarray:
         return np.ones(tensor.shape, tensor.dtype)
-    from gradcore.backend import backend_on
-
     return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
 
 
@@ -208,6 +207,3 @@ def _add_base(a: Any, b: Any) -> Any:
 def _accumulate(leaf: Leaf, g: Any) -> None:
     old = leaf.grad.read()
     leaf.grad.assign(Tensor(g if old is None else _add_base(old.data, g)))
-
-
-Transform = Callable[..., Any]

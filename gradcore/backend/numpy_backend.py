@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,10 @@ class NumpyBackend:
 
     def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
         kernel = numpy_kernel(spec)
-        if out is not None:
-            kernel.into(out, self.scratch, *arrays)
-            return out
-        if not kernel.weak_ok:
-            arrays = _typed(arrays)
-        return kernel.call(*arrays)
+        if out is None:
+            return kernel.call(*(arrays if kernel.weak_ok else _typed(arrays)))
+        kernel.into(out, self.scratch, *_typed(arrays))
+        return out
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         if op.half and any(getattr(value, "dtype", None) == HALF for value in values):
@@ -92,37 +91,28 @@ def _narrowed(results: Any, visible: int | None) -> Any:
 
 
 class Arena(NumpyBackend):
-    """NumPy with scratch memory from one block, for programs that must not allocate while they run."""
+    """NumPy with scratch memory from one block, for programs that run again and again.
 
-    def __init__(self, nbytes: int) -> None:
-        self.block = np.empty(nbytes + 64, np.uint8)
-        self.used = 0
+    The block grows to what the first run asks for; after that nothing is allocated.
+    """
+
+    def __init__(self) -> None:
+        self.block = np.empty(0, np.uint8)
+        self.used = self.wanted = 0
 
     def scratch(self, shape: tuple[int, ...], dtype: Any) -> Any:
         start = self.used
-        size = int(np.dtype(dtype).itemsize)
-        for n in shape:
-            size *= n
-        self.used = (start + size + 63) & ~63
-        if self.used > self.block.nbytes:
-            raise MemoryError(f"a kernel asked for {self.used} bytes of scratch, more than it declared")
-        return np.ndarray(shape, dtype, self.block, start)
+        self.used = (start + math.prod(shape) * np.dtype(dtype).itemsize + 63) & ~63
+        if self.used <= self.block.nbytes:
+            return np.ndarray(shape, dtype, self.block, start)
+        self.wanted = max(self.wanted, self.used)
+        return np.empty(shape, dtype)
 
     def reset(self) -> None:
         """The op is done: its scratch may be used again."""
         self.used = 0
-
-
-class Measure(NumpyBackend):
-    """Counts the scratch that one op asks for, on arrays without meaning."""
-
-    def __init__(self) -> None:
-        self.nbytes = 0
-
-    def scratch(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        array = np.empty(shape, dtype)
-        self.nbytes += (array.nbytes + 63) & ~63
-        return array
+        if self.wanted > self.block.nbytes:
+            self.block = np.empty(self.wanted, np.uint8)
 
 
 _kernels: dict[int, tuple[ElementwiseSpec, NumpyKernel]] = {}

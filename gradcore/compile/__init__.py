@@ -1,0 +1,5 @@
+"""Programs: graphs with memory."""
+
+from gradcore.compile.program import Program
+
+__all__ = ["Program"]

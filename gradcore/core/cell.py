@@ -20,7 +20,7 @@ import numpy as np
 from gradcore.backend import backend_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import Op
-from gradcore.core.state import next_serial, state, switch, user_frame
+from gradcore.core.state import next_serial, replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
 
 
@@ -83,6 +83,14 @@ class Cell:
             _check_same_kind(self, value)
         self.tensor = None if value is None else Tensor(value.data, self.leaf)
 
+    def destination(self) -> Any:
+        """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
+        array = self.tensor.data  # type: ignore[union-attr]
+        counts = sys.getrefcount(self.tensor), sys.getrefcount(array)
+        if counts == UNSHARED and array.flags.owndata and array.flags.c_contiguous:
+            return array
+        return np.empty_like(array, order="C")
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.tensor!r})"
 
@@ -115,12 +123,14 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy or not all(_on_host(cell) for cell in cells):
-        values = [o.read() if isinstance(o, Cell) else o for o in operands]
-        for cell, result in zip(cells, as_tuple(bind(op, values, params)), strict=True):
+    if switch.busy or not all([_on_host(cell) for cell in cells]):
+        with replaced("recording", False):
+            values = [o.read() if isinstance(o, Cell) else o for o in operands]
+            results = as_tuple(bind(op, values, params))
+        for cell, result in zip(cells, results, strict=True):
             cell.assign(result)
         return
-    outs = tuple([_destination(cell) for cell in cells])
+    outs = tuple([cell.destination() for cell in cells])
     arrays = [o.tensor.data if isinstance(o, Cell) else o.data for o in operands]  # type: ignore[union-attr]
     backend_of(outs[0]).run(op, outs, arrays, params)
     for cell, out in zip(cells, outs, strict=True):
@@ -134,20 +144,11 @@ def _on_host(cell: Cell) -> bool:
     return cell.tensor is not None and type(cell.tensor.data) is np.ndarray
 
 
-def _destination(cell: Cell) -> Any:
-    """The cell's own array if nothing else can see it, else a new one."""
-    array = cell.tensor.data  # type: ignore[union-attr]
-    counts = sys.getrefcount(cell.tensor), sys.getrefcount(array)
-    if counts == UNSHARED and array.flags.owndata and array.flags.c_contiguous:
-        return array
-    return np.empty_like(array, order="C")
-
-
 def _unshared_counts() -> tuple[int, int]:
-    """What `_destination` counts when nothing but the cell holds the array (it depends on the interpreter)."""
-    cell = Cell(Tensor(np.zeros(1)))
-    array = cell.tensor.data  # type: ignore[union-attr]
-    return sys.getrefcount(cell.tensor), sys.getrefcount(array)
+    """What `destination` counts when nothing but the cell holds the array (it depends on Python's version)."""
+    self = Cell(Tensor(np.zeros(1)))
+    array = self.tensor.data  # type: ignore[union-attr]
+    return sys.getrefcount(self.tensor), sys.getrefcount(array)
 
 
 UNSHARED = _unshared_counts()

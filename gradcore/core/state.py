@@ -9,6 +9,7 @@ that Python can ask (15 ns; a thread-local costs 40).
 from __future__ import annotations
 
 import itertools
+import linecache
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -111,8 +112,6 @@ def describe_site(code: CodeType | None, offset: int) -> str:
     """`file.py:12, in train: loss = model(x)`, for messages."""
     if code is None:
         return "an unknown line"
-    import linecache
-
     number = line_of(code, offset)
     text = linecache.getline(code.co_filename, number).strip()
     where = f"{code.co_filename}:{number}, in {code.co_name}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.autodiff.eager import Eager, generate
+from gradcore.autodiff.record import sum_to, without_gaps
 from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.aval import Aval
 from gradcore.core.bind import as_tuple, bind
@@ -49,8 +50,8 @@ def elementwise(
     """
     count = meaning.__code__.co_argcount
     inputs = meaning.__code__.co_varnames[:count]
-    shape = Scalar(name, inputs, meaning, partials, differentiable)
-    op = make_op(shape, promotion, samples, doc)
+    scalar = Scalar(name, inputs, meaning, partials, differentiable, doc=doc)
+    op = make_op(scalar, promotion, samples, doc)
     return generate(lambda: _eager(op), name, inputs, f"{doc}\n\nWorks element by element, with broadcasting.")
 
 
@@ -66,7 +67,9 @@ class Scalar:
         differentiable: Mask | None = None,
         outputs: tuple[Expr, ...] | None = None,
         count: int = 1,
+        doc: str = "",
     ) -> None:
+        self.doc = doc
         self.name, self.inputs, self.meaning, self._partials = name, inputs, meaning, partials
         self.differentiable = differentiable
         self.count = len(outputs) if outputs else count
@@ -98,7 +101,7 @@ class Scalar:
         self, key: Any, name: str, inputs: tuple[str, ...], outputs: Callable[[], tuple[Expr, ...]]
     ) -> ElementwiseSpec:
         if key not in self._specs:
-            self._specs[key] = ElementwiseSpec(name, inputs, outputs(), "", self.conditions & set(inputs))
+            self._specs[key] = ElementwiseSpec(name, inputs, outputs(), self.doc, self.conditions & set(inputs))
         return self._specs[key]
 
     def rows(self) -> list[list[Expr]]:
@@ -114,7 +117,7 @@ class Scalar:
     def _derived(self) -> list[list[Expr]]:
         rows = [[differentiate(output, name) for name in self.inputs] for output in self.outputs]
         if self.count == 1 and self.outputs[0].args:
-            rows = [[replace(partial, self.outputs[0], var(self.y)) for partial in rows[0]]]
+            rows = [[replace(partial, simplify(self.outputs[0]), var(self.y)) for partial in rows[0]]]
         return rows
 
     def gradients(self, needed: Mask) -> list[Expr]:
@@ -214,7 +217,8 @@ def _make_backward(scalar: Scalar, needed: Mask) -> Backward:
     if not kernel:
         return Backward(None, saved, places)
     names = (*scalar.cotangents, *[scalar.inputs[i] for i in saved.inputs], *[scalar.y for _ in saved.outputs])
-    mask = "" if all(needed) else "_" + "".join("1" if n else "0" for n in needed)
+    whole = needed == (scalar.differentiable or (True,) * len(needed))
+    mask = "" if whole else "_" + "".join("1" if n else "0" for n in needed)
     conditions = scalar.conditions
     inner = Scalar(
         f"{scalar.name}_vjp{mask}",
@@ -222,8 +226,9 @@ def _make_backward(scalar: Scalar, needed: Mask) -> Backward:
         None,
         differentiable=tuple(n not in conditions for n in names),
         outputs=tuple(kernel),
+        doc=f"Backward of {scalar.name}.",
     )
-    return Backward(make_op(inner, Promotion.COMMON, (), f"Backward of {scalar.name}.", internal=True), saved, places)
+    return Backward(make_op(inner, Promotion.COMMON, (), inner.doc, internal=True), saved, places)
 
 
 def _passes(scalar: Scalar, e: Expr) -> bool:
@@ -238,8 +243,6 @@ def _place(scalar: Scalar, e: Expr, made: Any) -> int | str | None:
 
 
 def _vjp(back: Backward, needed: Mask, g: Any, xs: Any, ys: Any) -> tuple[Any, ...]:
-    from gradcore.autodiff.record import sum_to, without_gaps
-
     gs = without_gaps(g, ys) if isinstance(g, tuple) else [g]
     saved = [*[xs[i] for i in back.saved.inputs], *[ys[j] for j in back.saved.outputs]]
     made = as_tuple(bind(back.op, (*gs, *saved))) if back.op else ()
@@ -321,8 +324,9 @@ def _make_jvp(scalar: Scalar, mask: Mask) -> tuple[Op, Saved]:
         None,
         differentiable=tuple(n not in scalar.conditions for n in names),
         outputs=tuple(sums),
+        doc=f"Tangent of {scalar.name}.",
     )
-    return make_op(inner, Promotion.COMMON, (), f"Tangent of {scalar.name}.", internal=True), saved
+    return make_op(inner, Promotion.COMMON, (), inner.doc, internal=True), saved
 
 
 def align(mapped: Sequence[bool], xs: Sequence[Any]) -> list[Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.core.aval import Aval
+from gradcore.autodiff.record import zeros
+from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
 from gradcore.core.op import Saved
 from gradcore.core.tensor import Tensor
@@ -126,9 +127,6 @@ def _take_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
 
 
 def _take_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
-    from gradcore.autodiff.record import zeros
-    from gradcore.core.aval import aval_of
-
     return bind(scatter_add_op, (zeros(aval_of(xs[0]).update(shape=xs[0].shape), g), xs[1], g), params), None
 
 
@@ -193,9 +191,6 @@ def _scatter_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
 
 
 def _scatter_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
-    from gradcore.autodiff.record import zeros
-    from gradcore.core.aval import aval_of
-
     moved = [zeros(aval_of(x), x) if t is None else t for t, x in zip(tangents, xs, strict=True)]
     return bind(scatter_add_op, (moved[0], xs[1], moved[2]), params)
 

@@ -11,9 +11,11 @@ from gradcore.core.bind import bind
 from gradcore.core.op import Promotion, Saved
 from gradcore.core.tensor import Tensor
 from gradcore.ops.arithmetic import div, equal, exp, log, mul, square, sub, where
+from gradcore.backend.numpy_backend import numpy_kernel
+from gradcore.ops.elementwise import Scalar, make_op
 from gradcore.ops.fused import fused, raw_vjp
 from gradcore.ops.operands import as_operand, as_tensor
-from gradcore.ops.reductions import _finite, as_floating, max_op, mean, sum_op
+from gradcore.ops.reductions import _finite, as_floating, logsumexp, max_op, mean, sum_op
 from gradcore.ops.reductions import sum as sum_
 from gradcore.ops.samples import integers, normal, sample
 from gradcore.ops.shapes import broadcast_to, cast, expand_dims, moveaxis, stop_gradient
@@ -254,8 +256,6 @@ def _check_reduction(reduction: str) -> None:
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """log(softmax(x)) over an axis, without overflow."""
-    from gradcore.ops.reductions import logsumexp
-
     return sub(x, logsumexp(x, axis, keepdims=True))
 
 
@@ -276,9 +276,22 @@ def _mse_shape(x: Aval, target: Aval) -> Aval:
     return x.update(shape=())
 
 
+mse_gradient_op = make_op(
+    Scalar(
+        "mse_gradient",
+        ("scale", "x", "target"),
+        lambda scale, x, target: scale * (x - target),
+        doc="Gradient of the mean squared error for scale = g * 2 / N.",
+    ),
+    Promotion.COMMON,
+    (sample(normal(), normal(3, 4), normal(3, 4)),),
+    "Gradient of the mean squared error, scale * (x - target) with scale = g * 2 / N.",
+)
+
+
 def _mse_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     x, target = xs
-    gx = mul(sub(x, target), mul(g, 2.0 / _size(x)))
+    gx = bind(mse_gradient_op, (mul(g, 2.0 / _size(x)), x, target))
     return gx if needed[0] else None, -gx if needed[1] else None
 
 
@@ -287,10 +300,11 @@ def _size(x: Any) -> int:
 
 
 def _mse_raw(needed: Any) -> Any:
+    kernel = numpy_kernel(mse_gradient_op.spec.forward).call
+
     def raw(r: Any, g: Any) -> Any:
         x, target = r.saved
-        gx = np.subtract(x, target, order="C")
-        gx = np.asarray(np.multiply(gx, np.multiply(g, 2.0 / max(x.size, 1)), gx if gx.ndim else None))
+        gx = np.asarray(kernel(np.multiply(g, 2.0 / max(x.size, 1)), x, target))
         return gx if needed[0] else None, np.negative(gx) if needed[1] else None
 
     return raw

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Promotion
@@ -31,8 +32,6 @@ def _shape(a: Aval, b: Aval) -> Aval:
 
 
 def _transpose(g: Any, other: Any, aval: Aval, params: Any, i: int) -> Any:
-    from gradcore.autodiff.record import sum_to
-
     turned = swapaxes(other, -1, -2)
     product = bind(matmul_op, (g, turned) if i == 0 else (turned, g))
     return sum_to(product, aval.shape)

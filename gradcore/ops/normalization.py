@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Promotion, Saved
@@ -145,8 +146,6 @@ _layer_norm = public(layer_norm_op, lambda needed: _raw(needed))
 
 
 def _raw(needed: Any) -> Any:
-    from gradcore.backend import NUMPY
-
     def raw(r: Any, g: Any) -> Any:
         parts = _vjp_impl(NUMPY, None, g, *r.saved, *r.params)
         return tuple([p if need else None for p, need in zip(parts, needed, strict=True)])

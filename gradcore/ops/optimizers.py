@@ -30,7 +30,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
     """
     names = meaning.__code__.co_varnames[: meaning.__code__.co_argcount]
     group = len(names) - hyper
-    scalar = Scalar(f"{name}_step", names, meaning, count=group - 1)
+    scalar = Scalar(f"{name}_step", names, meaning, count=group - 1, doc=doc)
     step = make_op(scalar, Promotion.COMMON, (), doc, internal=True)
 
     def groups(operands: Sequence[Any]) -> list[Sequence[Any]]:
@@ -62,6 +62,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
         abstract=abstract,
         samples=samples,
         doc=doc,
+        kernels={"elementwise": scalar},
     )
 
 

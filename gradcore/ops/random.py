@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import NUMPY
 from gradcore.core.bind import bind
 from gradcore.core.op import Saved
 from gradcore.ops.arithmetic import less, mul, where
@@ -152,8 +153,6 @@ dropout_op = fused(
 
 
 def _dropout_raw(needed: Any) -> Any:
-    from gradcore.backend import NUMPY
-
     return lambda r, g: (_dropout_impl(NUMPY, None, g, r.saved[0], r.params[0]), None)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import OPS, Promotion
@@ -185,8 +186,6 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 def _broadcast_transpose(g: Any, avals: Any, params: Any, i: int) -> Any:
-    from gradcore.autodiff.record import sum_to
-
     return sum_to(g, avals[0].shape)
 
 

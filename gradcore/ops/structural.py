@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcore.autodiff.eager import Eager, generate
 from gradcore.autodiff.record import add, zeros
+from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval, aval_of, contiguous_strides
 from gradcore.core.bind import bind
 from gradcore.core.op import Family, Mask, Op, Saved
@@ -76,8 +77,6 @@ def public(op: Op, raw: Raw = lambda needed: None) -> Callable[..., Any]:
     """The function that users call: generated, with operands and then parameters as positional arguments."""
 
     def make() -> Eager:
-        from gradcore.backend import NUMPY
-
         impl = op.impl
         return Eager(op, lambda *args: impl(NUMPY, None, *args), raw, lambda a, p: bind_general(op, a, p))
 

@@ -79,6 +79,8 @@ def inputs_for(spec, rng, shape=(5, 7), dtype=np.float64):
     if spec.name == "adam":
         low, high = 0.1, 2
     return [
-        rng.random(shape) > 0.5 if n in spec.boolean_inputs else rng.uniform(low, high, shape).astype(dtype)
+        rng.random(shape) > 0.5
+        if n in spec.boolean_inputs
+        else rng.uniform(low, high, shape).astype(dtype)
         for n in spec.inputs
     ]

@@ -21,8 +21,10 @@ from .common import inputs_for, keywords, samples, sigmoid, traced
 SPECS = samples()
 TOLERANCE = {"double": 1e-14, "float": 2e-6}
 EXTREMES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, np.inf, -np.inf, np.nan])
-EXACT = "maximum minimum where less less_equal equal not_equal logical_and logical_or \
-    logical_not sign abs neg floor ceil round mod isnan".split()
+EXACT = (
+    "maximum", "minimum", "where", "less", "less_equal", "equal", "not_equal", "logical_and",
+    "logical_or", "logical_not", "sign", "abs", "neg", "floor", "ceil", "round", "mod", "isnan",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
