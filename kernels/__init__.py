@@ -1,0 +1,1 @@
+"""Device code as data: scalar expressions, their derivatives, and their spellings."""

@@ -73,13 +73,13 @@ def _tangent(node: Expr, tangents: Mapping[Expr, Expr], simple: dict[Expr, Expr]
     if node.leaf == "where":
         return _simple(where(node.args[0], inner[1], inner[2]))
     total = ZERO
-    for partial, tangent in zip(LEAVES[node.leaf].partials(node, *node.args), inner):
+    for partial, tangent in zip(LEAVES[node.leaf].partials(node, *node.args), inner, strict=True):
         total = _simple(total + scale(_rebuild(partial, _simple, simple), tangent))
     return total
 
 
 def scale(factor: Expr, derivative: Expr) -> Expr:
-    """factor * derivative, where a symbolic 0 or 1 in either, also in a branch, is never multiplied.
+    """The product, in which a symbolic 0 or 1 in either, also in a branch, is never multiplied.
 
     Multiplication by a 0/1 mask would turn 0 * inf into NaN; so a factor goes into the branches of
     a `where` that has constant branches: `scale(g, where(c, 1, 0))` is `where(c, g, 0)`.
@@ -103,9 +103,7 @@ def scale(factor: Expr, derivative: Expr) -> Expr:
 
 
 def _has_constant_branch(node: Expr) -> bool:
-    return node.leaf == "where" and any(
-        is_const(branch) or _has_constant_branch(branch) for branch in node.args[1:]
-    )
+    return node.leaf == "where" and any(is_const(branch) or _has_constant_branch(branch) for branch in node.args[1:])
 
 
 def pullback(
@@ -119,12 +117,12 @@ def pullback(
     `partials[output][variable]` replaces the derivatives that would be derived.
     """
     rows = partials or [[differentiate(output, name) for name in variables] for output in outputs]
-    return tuple(_weighted(cotangents, column) for column in zip(*rows))
+    return tuple(_weighted(cotangents, column) for column in zip(*rows, strict=True))
 
 
 def _weighted(cotangents: Iterable[Expr], derivatives: Iterable[Expr]) -> Expr:
     total = ZERO
-    for cotangent, derivative in zip(cotangents, derivatives):
+    for cotangent, derivative in zip(cotangents, derivatives, strict=True):
         total = _simple(total + scale(cotangent, derivative))
     return total
 
@@ -133,7 +131,7 @@ def _rebuild(expression: Expr, change: Callable[[Expr], Expr], new: dict[Expr, E
     """Apply `change` from the leaves up; `new` holds what is done already, and more afterwards."""
     for node in walk([expression], new):
         args = tuple(new[argument] for argument in node.args)
-        same = all(a is b for a, b in zip(args, node.args))
+        same = all(a is b for a, b in zip(args, node.args, strict=True))
         new[node] = change(node if same else Expr(node.leaf, args, node.value))
     return new[expression]
 
@@ -178,7 +176,7 @@ def _div(node: Expr, a: Expr, b: Expr) -> Expr:
 
 
 def _signed(build: Callable[[Expr, Expr], Expr], a: Expr, b: Expr) -> Expr:
-    """A product or quotient with the minus signs of its arguments in front: exact, and they meet."""
+    """A product or quotient with its arguments' minus signs in front: exact, and two cancel."""
     x, y = (e.args[0] if e.leaf == "neg" else e for e in (a, b))
     plain = _simple(build(x, y))
     return plain if a.leaf == b.leaf == "neg" else _simple(neg(plain))

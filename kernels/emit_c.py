@@ -67,10 +67,7 @@ def emit_c(spec: ElementwiseSpec, type: CType) -> str:
     parameters = [
         f"const {'unsigned char' if name in spec.boolean_inputs else type} *{safe_name(name)}_in"
         for name in spec.inputs
-    ] + [
-        f"{'unsigned char' if output.boolean else type} *out{place}"
-        for place, output in enumerate(spec.outputs)
-    ]
+    ] + [f"{'unsigned char' if output.boolean else type} *out{place}" for place, output in enumerate(spec.outputs)]
     head = f"void {spec.name}_{type}(long n, {', '.join(parameters)})"
     loads = load_lines(spec, type, "int")
     lines = [*loads, *statements(spec, Dialect(type, "int", _number(type)), "out{}[i]")]
@@ -103,8 +100,7 @@ def safe_name(name: str) -> str:
 def load_lines(spec: ElementwiseSpec, real: str, boolean: str) -> list[str]:
     """Reads of element i of every input, before anything is written."""
     return [
-        f"const {boolean if name in spec.boolean_inputs else real} "
-        f"{safe_name(name)} = {safe_name(name)}_in[i];"
+        f"const {boolean if name in spec.boolean_inputs else real} {safe_name(name)} = {safe_name(name)}_in[i];"
         for name in spec.inputs
     ]
 
@@ -123,9 +119,7 @@ def statements(spec: ElementwiseSpec, dialect: Dialect, target: str) -> list[str
             type = dialect.boolean if node.boolean else dialect.real
             lines.append(f"const {type} {name} = {texts[node][0]};")
             texts[node] = name, CALL
-    return lines + [
-        f"{target.format(place)} = {texts[output][0]};" for place, output in enumerate(outputs)
-    ]
+    return lines + [f"{target.format(place)} = {texts[output][0]};" for place, output in enumerate(outputs)]
 
 
 def _named(order: list[Expr], outputs: list[Expr]) -> set[Expr]:

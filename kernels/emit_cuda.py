@@ -49,34 +49,22 @@ class CudaElementwise:
 
 def emit_cuda(spec: ElementwiseSpec) -> CudaElementwise:
     """`spec` for CuPy. Numbers of type T are computed as R, which is float for float16."""
-    inputs = [
-        f"{'bool' if name in spec.boolean_inputs else 'T'} {safe_name(name)}_in_"
-        for name in spec.inputs
-    ]
-    outputs = [
-        f"{'bool' if output.boolean else 'T'} out{place}"
-        for place, output in enumerate(spec.outputs)
-    ]
+    inputs = [f"{'bool' if name in spec.boolean_inputs else 'T'} {safe_name(name)}_in_" for name in spec.inputs]
+    outputs = [f"{'bool' if output.boolean else 'T'} out{place}" for place, output in enumerate(spec.outputs)]
     loads = [line.replace("_in[i];", "_in_;") for line in load_lines(spec, "R", "bool")]
     body = statements(spec, Dialect("R", "bool", _number("R")), "out{}")
     operation = "\n".join(["typedef gradcore_compute<T>::type R;", *loads, *body])
     preamble = _COMPUTE + _helpers(spec)
-    return CudaElementwise(
-        ", ".join(inputs), ", ".join(outputs), operation, f"gradcore_{spec.name}", preamble
-    )
+    return CudaElementwise(", ".join(inputs), ", ".join(outputs), operation, f"gradcore_{spec.name}", preamble)
 
 
 def print_cuda(spec: ElementwiseSpec) -> str:
     """A complete CUDA file: what it computes, and a kernel for contiguous arrays of n elements."""
     parameters = ["const long long n"]
     parameters += [
-        f"const {'bool' if name in spec.boolean_inputs else 'T'} *{safe_name(name)}_in"
-        for name in spec.inputs
+        f"const {'bool' if name in spec.boolean_inputs else 'T'} *{safe_name(name)}_in" for name in spec.inputs
     ]
-    parameters += [
-        f"{'bool' if output.boolean else 'T'} *out{place}"
-        for place, output in enumerate(spec.outputs)
-    ]
+    parameters += [f"{'bool' if output.boolean else 'T'} *out{place}" for place, output in enumerate(spec.outputs)]
     lines = load_lines(spec, "T", "bool")
     lines += statements(spec, Dialect("T", "bool", _number("T")), "out{}[i]")
     return _FILE.format(

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-
 from gradcore.kernels.expr import LEAVES, Expr
 from gradcore.kernels.numpy_plan import Plan
 from gradcore.kernels.numpy_steps import eager_source, into_source
@@ -42,7 +41,7 @@ def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
     filename = f"<gradcore kernel {spec.name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace = _namespace(plan)
-    exec(compile(source, filename, "exec"), namespace)  # noqa: S102
+    exec(compile(source, filename, "exec"), namespace)
     return NumpyKernel(namespace["call"], namespace["into"], source, plan.weak_ok)
 
 
@@ -69,7 +68,7 @@ def _evaluate(node: Expr, *args: Any) -> Any:
 
 
 def _widen(value: Any, *inputs: Any, fresh: bool = False) -> Any:
-    """`value` in the broadcast shape of `inputs`; itself where it has it, unless `fresh` is asked."""
+    """`value` in the broadcast shape of `inputs`; itself where it has it and `fresh` is false."""
     shape = np.broadcast(*inputs).shape
     if not fresh and value.shape == shape:
         return value

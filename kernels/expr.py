@@ -26,7 +26,7 @@ class Expr:
     value: Any
     boolean: bool
 
-    def __new__(cls, leaf: str, args: tuple[Any, ...] = (), value: Any = None) -> Expr:  # noqa: PYI034
+    def __new__(cls, leaf: str, args: tuple[Any, ...] = (), value: Any = None) -> Expr:
         """The one node with this structure; `repr` tells 1 from 1.0 and True, and 0.0 from -0.0."""
         key = (leaf, args, type(value), repr(value))
         with _lock:
@@ -167,7 +167,7 @@ def trace(function: Callable[..., Any], *names: str) -> tuple[Expr, ...]:
 
 
 def walk(outputs: Iterable[Expr], known: Container[Expr] = ()) -> list[Expr]:
-    """Every node below `outputs` once, arguments before what uses them; `known` nodes are passed."""
+    """Every node below `outputs` once, arguments before what uses them; passes `known` ones."""
     order: dict[Expr, None] = {}
     stack = list(outputs)[::-1]
     while stack:
@@ -189,7 +189,7 @@ def compose(node: Expr, texts: Mapping[Expr, Text], spell: Callable[[Expr], Text
     if rank in (SUM, PRODUCT):
         wanted[0] = rank
     parts = (texts[argument] for argument in node.args)
-    closed = (text if r >= least else f"({text})" for (text, r), least in zip(parts, wanted))
+    closed = (text if r >= least else f"({text})" for (text, r), least in zip(parts, wanted, strict=True))
     return form.format(*closed), rank
 
 
@@ -366,7 +366,8 @@ _leaf("arctan", "atan({0})", "arctan", lambda y, x: (1 / (1 + x * x),))
 _leaf("arcsinh", "asinh({0})", "arcsinh", lambda y, x: (1 / hypot(x, 1),))
 _leaf("arccosh", "acosh({0})", "arccosh", lambda y, x: (1 / (sqrt(x - 1) * sqrt(x + 1)),))
 _leaf("arctanh", "atanh({0})", "arctanh", lambda y, x: (1 / ((1 - x) * (1 + x)),))
-_leaf("erf", "erf({0})", "scipy.special.erf", lambda y, x: (2 / math.sqrt(math.pi) * exp(-(x * x)),))
+_leaf("erf", "erf({0})", "scipy.special.erf",
+      lambda y, x: (2 / math.sqrt(math.pi) * exp(-(x * x)),))
 _leaf("erfc", "erfc({0})", "scipy.special.erfc",
       lambda y, x: (-2 / math.sqrt(math.pi) * exp(-(x * x)),))
 _leaf("power", "pow({0}, {1})", "power", _power_partials, exact=True)

@@ -51,10 +51,7 @@ class Plan:
     def uniform(self) -> Plan:
         """The plan for inputs of one shape (`scalar_inputs` aside)."""
         plan = copy.copy(self)
-        plan.forms = {
-            node: replace(form, shape=self.all) if form.shape else form
-            for node, form in self.forms.items()
-        }
+        plan.forms = {node: replace(form, shape=self.all) if form.shape else form for node, form in self.forms.items()}
         return plan
 
     def _normal(self, outputs: tuple[Expr, ...], evaluate: Callable[..., Any]) -> tuple[Expr, ...]:

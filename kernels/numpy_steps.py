@@ -292,16 +292,17 @@ class _Into(_Values):
         form, last = self.plan.forms[node], self.plan.last_use[node]
         for result, place in self.places.items():
             out = self.plan.forms[result]
-            fits = self.fits(out, form) and out.kind == form.kind or self._holds(out, form)
+            fits = self._holds(out, form)
             if fits and at < last <= self.made[result] and f"out{place}" not in avoid:
                 self.crossed |= out.source != form.source
                 return f"out{place}"
         return ""
 
     def _holds(self, out: Form, form: Form) -> bool:
-        return self.fits(out, replace(form, kind=FLOATING)) and (
-            (form.kind, out.kind) == (EXACT, FLOATING)
-        )
+        """Whether an out, whose dtype is given, may hold the value: a float one also EXACT ones."""
+        exact = out.kind == form.kind and self.fits(out, form)
+        floats = (form.kind, out.kind) == (EXACT, FLOATING)
+        return exact or (floats and self.fits(out, replace(form, kind=FLOATING)))
 
     def _merged(self, form: Form) -> Form:
         """Where integers become floats on the way, all numbers are held as floats."""

@@ -25,8 +25,6 @@ class ElementwiseSpec:
     def __post_init__(self) -> None:
         read = {node.value for node in walk(self.outputs) if node.leaf == "var"}
         if missing := (read | self.boolean_inputs | self.scalar_inputs) - set(self.inputs):
-            raise ValueError(
-                f"kernel {self.name} reads {sorted(missing)}, which are not its inputs"
-            )
+            raise ValueError(f"kernel {self.name} reads {sorted(missing)}, which are not its inputs")
         if not self.inputs or not self.outputs:
             raise ValueError(f"kernel {self.name} needs at least one input and one output")

@@ -1,0 +1,41 @@
+"""The command line, `gradcore`.  Its packages are extras, so they are imported only when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo"}
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or a package is missing, 130 interrupted.
+    """
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:
+        _stop("interrupted", 130)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        _stop(f'{package} is not installed; run: pip install "gradcore[{EXTRAS[package]}]"', 2)
+
+
+def _run() -> int:
+    """The exit code of the command; wrong usage becomes one line, not a panel."""
+    from gradcore.cli.app import app
+
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _stop(f"{error.format_message()}; see gradcore --help", 2)
+        return 2
+
+
+def _stop(message: str, code: int) -> None:
+    print("gradcore:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)

@@ -30,9 +30,7 @@ def gradient_spec(name):
     spec = leaf_spec(name)
     wanted = [n for n in spec.inputs if n not in spec.boolean_inputs]
     partials = calculus.pullback(spec.outputs, wanted, [var("g")])
-    return ElementwiseSpec(
-        f"grad_{name}", (*spec.inputs, "g"), partials, boolean_inputs=spec.boolean_inputs
-    )
+    return ElementwiseSpec(f"grad_{name}", (*spec.inputs, "g"), partials, boolean_inputs=spec.boolean_inputs)
 
 
 def traced(function, **fields):
@@ -79,8 +77,6 @@ def inputs_for(spec, rng, shape=(5, 7), dtype=np.float64):
     if spec.name == "adam":
         low, high = 0.1, 2
     return [
-        rng.random(shape) > 0.5
-        if n in spec.boolean_inputs
-        else rng.uniform(low, high, shape).astype(dtype)
+        rng.random(shape) > 0.5 if n in spec.boolean_inputs else rng.uniform(low, high, shape).astype(dtype)
         for n in spec.inputs
     ]

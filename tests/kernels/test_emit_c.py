@@ -67,7 +67,7 @@ def reference(spec, arrays):
 def test_c_agrees_with_numpy(libraries, spec, type):
     dtype = np.float64 if type == "double" else np.float32
     arrays = inputs_for(spec, np.random.default_rng(2), (1000,), dtype)
-    for got, expected in zip(run(libraries[type], spec, type, arrays), reference(spec, arrays)):
+    for got, expected in zip(run(libraries[type], spec, type, arrays), reference(spec, arrays), strict=True):
         assert got.dtype == expected.dtype
         error = np.abs(got.astype(float) - expected.astype(float))
         assert np.all(error <= TOLERANCE[type] * np.maximum(np.abs(expected), 1))
@@ -92,7 +92,7 @@ def test_c_outputs_may_overwrite_inputs(libraries):
     expected = run(libraries["double"], spec, "double", arrays)
     copies = [a.copy() for a in arrays]
     run(libraries["double"], spec, "double", copies, copies[:3])
-    for got, wanted in zip(copies, expected):
+    for got, wanted in zip(copies, expected, strict=False):
         np.testing.assert_array_equal(got, wanted)
 
 

@@ -53,7 +53,7 @@ def check(spec, *arrays):
     kernel = compile_numpy(spec)
     expected = call(kernel, *[a.copy() for a in arrays])
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    for result, output in zip(expected, spec.outputs):
+    for result, output in zip(expected, spec.outputs, strict=True):
         assert same_bits(result, naive(spec, output, arrays, shape))
         assert np.asarray(result).flags.c_contiguous
         assert not any(np.shares_memory(result, a) for a in arrays)
@@ -66,7 +66,7 @@ def check(spec, *arrays):
 
 def naive(spec, output, arrays, shape):
     """Every node by its own ufunc, no buffers: the meaning."""
-    values = dict(zip(spec.inputs, arrays))
+    values = dict(zip(spec.inputs, arrays, strict=True))
     results = {}
     for node in expr.walk([output]):
         if node.leaf == "var":
@@ -214,9 +214,7 @@ def test_into_allocates_nothing(spec):
     tracemalloc.start()
     try:
         with np.errstate(all="ignore"):
-            kernel.into(
-                outs, lambda _, d: next(free[bool if np.dtype(d) == bool else "f"]), *arrays
-            )
+            kernel.into(outs, lambda _, d: next(free[bool if np.dtype(d) == bool else "f"]), *arrays)
         assert tracemalloc.get_traced_memory()[1] < 64 << 10
     finally:
         tracemalloc.stop()

@@ -142,7 +142,7 @@ def test_partials_agree_with_finite_differences(name):
     call = compile_numpy(spec).call
     slopes = compile_numpy(gradient_spec(name)).call(*arrays, np.float64(1) + 0 * arrays[-1])
     wanted = [n for n in range(len(arrays)) if spec.inputs[n] not in spec.boolean_inputs]
-    for place, slope in zip(wanted, slopes if isinstance(slopes, tuple) else (slopes,)):
+    for place, slope in zip(wanted, slopes if isinstance(slopes, tuple) else (slopes,), strict=True):
         expected = _five_point(call, arrays, place)
         assert np.allclose(slope, expected, rtol=1e-8, atol=1e-9)
 

@@ -1,0 +1,158 @@
+"""gradcore train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradcore.cli.output import json_file
+
+if TYPE_CHECKING:
+    from gradcore import nn, optim
+    from gradcore.train.loop import Progress
+
+app = typer.Typer(help="Train a network on a small data set.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Activation(StrEnum):
+    """Activations by name."""
+
+    RELU = "relu"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    GELU = "gelu"
+
+
+class Algorithm(StrEnum):
+    """Optimisers by name."""
+
+    ADAMW = "adamw"
+    SGD = "sgd"
+
+
+LEARNING_RATES = {Algorithm.ADAMW: 0.005, Algorithm.SGD: 0.05}
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a positive number")
+    return value
+
+
+def _widths(text: str) -> list[int]:
+    """"64,32" as [64, 32]."""
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{text!r} is not a list of layer widths such as 64,32")
+    return [int(part) for part in parts]
+
+
+@app.callback()
+def commands() -> None:
+    """Train a network on a small data set."""
+
+
+@app.command(epilog="Example: gradcore train digits --hidden 128,64 --activation gelu --seed 1 --json result.json")
+def digits(
+    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training data.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 64,
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers; empty for none.")] = "64,32",
+    activation: Annotated[Activation, typer.Option(help="Function after each hidden layer.")] = Activation.RELU,
+    optimizer: Annotated[Algorithm, typer.Option(help="How parameters change.")] = Algorithm.ADAMW,
+    lr: Annotated[
+        float | None,
+        typer.Option(callback=_positive, help="Learning rate.", show_default="0.005, sgd 0.05"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same bits.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Also write the result to this file.")] = None,
+) -> None:
+    """Train a network to recognise scikit-learn's handwritten digits and test it on a fifth of them."""
+    try:
+        widths = _widths(hidden)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(str(error), param_hint="'--hidden'") from error
+    rate = LEARNING_RATES[optimizer] if lr is None else lr
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "hidden": widths}
+    settings |= {"activation": activation.value, "optimizer": optimizer.value, "lr": rate, "seed": seed}
+    with json_file(json) as write:
+        result = train_digits(settings)
+        write(result)
+    print(_summary(result))
+
+
+def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train with these settings: a dictionary that holds them and what came out."""
+    from gradcore import nn, random
+    from gradcore.train import accuracy, datasets, fit
+
+    random.seed(settings["seed"])
+    data = datasets.digits()
+    model = _network([64, *settings["hidden"], 10], settings["activation"])
+    optimizer = _optimizer(model, settings)
+    batches = datasets.shuffled(data.train_x, data.train_y, settings["batch_size"])
+    with _bar(settings["epochs"]) as report:
+        start = time.perf_counter()
+        history = fit(model, nn.functional.cross_entropy, optimizer, batches, settings["epochs"], report)
+        seconds = time.perf_counter() - start
+    return {
+        **settings,
+        "loss": history[-1].loss,
+        "test_accuracy": accuracy(model, data.test_x, data.test_y),
+        "seconds": seconds,
+        "samples_per_second": sum(progress.samples for progress in history) / seconds,
+        "device": str(next(model.parameters()).device),
+    }
+
+
+def _network(widths: list[int], activation: str) -> nn.Sequential:
+    from gradcore import nn
+
+    kind = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), kind()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _optimizer(model: nn.Module, settings: dict[str, Any]) -> optim.Optimizer:
+    from gradcore import optim
+
+    if settings["optimizer"] == "adamw":
+        return optim.AdamW(model.parameters(), lr=settings["lr"])
+    return optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
+
+
+class _bar:  # noqa: N801 - used as a function
+    """A progress bar on stderr while the block runs; gives the function that `fit` reports to."""
+
+    def __init__(self, epochs: int) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=epochs, desc="digits", unit="epoch")
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        return self.report
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def report(self, progress: Progress) -> None:
+        """Show the loss of an epoch."""
+        self.bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
+        self.bar.update()
+
+
+def _summary(result: dict[str, Any]) -> str:
+    rows = [
+        ("train loss", f"{result['loss']:.4f}"),
+        ("test accuracy", f"{100 * result['test_accuracy']:.2f} %"),
+        ("speed", f"{result['samples_per_second']:,.0f} samples/s"),
+        ("time", f"{result['seconds']:.2f} s"),
+        ("device", result["device"]),
+    ]
+    return "\n".join(f"{name:<14} {value}" for name, value in rows)

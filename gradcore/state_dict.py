@@ -1,0 +1,59 @@
+"""Cells to a dictionary of tensors and back: what modules and optimisers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gradcore.autodiff.transforms import as_value
+from gradcore.core.cell import Cell
+from gradcore.core.tensor import Tensor
+
+
+class KeyDifference(NamedTuple):
+    """Names that a dictionary lacks, and names that nothing takes."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def snapshot(cells: Mapping[str, Cell]) -> dict[str, Tensor]:
+    """What the cells hold now; later steps do not change it, and no element is copied."""
+    return {name: cell.read().detach() for name, cell in cells.items()}
+
+
+def restore(cells: Mapping[str, Cell], values: Mapping[str, Any], strict: bool = True) -> KeyDifference:
+    """Assign values by name.  Everything is checked before the first assignment.
+
+    Args:
+        cells: the cells to assign.
+        values: tensors or arrays of the same shapes and dtypes.
+        strict: refuse missing and unexpected names.
+
+    Raises:
+        KeyError: names differ, and `strict`.
+        ValueError: a shape or dtype differs.
+    """
+    difference = KeyDifference(
+        [name for name in cells if name not in values], [name for name in values if name not in cells]
+    )
+    if strict and any(difference):
+        raise KeyError(
+            f"state_dict does not fit: missing {difference.missing_keys}, unexpected {difference.unexpected_keys}; "
+            "pass strict=False to load what fits"
+        )
+    tensors = {name: as_value(values[name], name) for name in cells if name in values}
+    for name, value in tensors.items():
+        _check(name, cells[name], value)
+    for name, value in tensors.items():
+        cells[name].assign(Tensor(value.data.copy()) if value is not values[name] else value)
+    return difference
+
+
+def _check(name: str, cell: Cell, value: Any) -> None:
+    old = cell.read()
+    if old.shape != value.shape or old.dtype != value.dtype:
+        raise ValueError(
+            f"state_dict has {value.dtype}{list(value.shape)} for {name}, which holds {old.dtype}{list(old.shape)}; "
+            "cast or reshape it first"
+        )

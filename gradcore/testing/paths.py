@@ -1,0 +1,77 @@
+"""The short cut of every op against the general path: the same bits, forward and by `backward()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from gradcore.autodiff.tape import backward
+from gradcore.core.bind import as_tuple
+from gradcore.core.cell import Leaf
+from gradcore.core.hooks import Hook, hooked
+from gradcore.core.op import Promotion
+from gradcore.core.tensor import Tensor
+from gradcore.testing.cases import Case, cotangents_for
+from gradcore.testing.compare import assert_all, assert_same_bits
+from gradcore.testing.layouts import reordered
+
+Public = Callable[..., Any]
+
+
+def check_paths(case: Case, public: Public) -> None:
+    """All dtypes, two layouts, every subset of operands that want a gradient, Python scalars on either side."""
+    for dtype, layout in product((np.float64, np.float32, np.float16), (np.ascontiguousarray, reordered)):
+        operands = [x if x.ndim == 0 else layout(x) for x in case.operands(dtype)]
+        for wanted in _subsets(case.moving(operands)):
+            assert_same_paths(public, operands, case.sample.params, wanted, cotangents(case, operands), f"{case} ({dtype})")
+    if case.op.promotion is not Promotion.NONE and case.op.spec is not None and len(case.op.inputs) == 2:
+        _check_scalars(case, public)
+
+
+def cotangents(case: Case, operands: Sequence[Any]) -> list[Any]:
+    return cotangents_for(case, operands) if case.differentiable() else []
+
+
+def _check_scalars(case: Case, public: Public) -> None:
+    a, b = case.operands(np.float32)
+    for scalar in (0.5, 2, True):
+        for operands in ((a, scalar), (scalar, b)):
+            tensor = next(x for x in operands if isinstance(x, np.ndarray))
+            ws = [np.ones_like(tensor)] if case.differentiable() else []
+            wanted = [k for k, x in enumerate(operands) if isinstance(x, np.ndarray)] if ws else []
+            assert_same_paths(public, operands, (), wanted, ws, f"{case} with {scalar!r}")
+
+
+def _subsets(positions: Sequence[int]) -> list[list[int]]:
+    choices = product((False, True), repeat=len(positions))
+    return [[k for k, on in zip(positions, choice, strict=True) if on] for choice in choices]
+
+
+def assert_same_paths(
+    public: Public, operands: Sequence[Any], params: tuple[Any, ...], wanted: list[int], ws: Sequence[Any], what: str
+) -> None:
+    """The call with nothing unusual open, and with a hook that does nothing."""
+    short = _outputs_and_gradients(public, operands, params, wanted, ws, general=False)
+    general = _outputs_and_gradients(public, operands, params, wanted, ws, general=True)
+    assert_all(assert_same_bits, short, general, f"short cut of {what}, gradients of {wanted}")
+
+
+def _outputs_and_gradients(
+    public: Public, operands: Sequence[Any], params: tuple[Any, ...], wanted: list[int], ws: Any, general: bool
+) -> list[Any]:
+    boxes = [
+        Tensor(x, Leaf() if k in wanted else None) if isinstance(x, np.ndarray) else x for k, x in enumerate(operands)
+    ]
+    with hooked(Hook()) if general else nullcontext():
+        outs = as_tuple(public(*boxes, *params))
+        floating = [out for out in outs if out.dtype.kind == "f"]
+        if wanted and floating and ws:
+            assert floating[0].node is not None, "no gradient was recorded"
+            backward(floating[0], Tensor(ws[0]))
+        else:
+            assert all(out.node is None for out in outs), "a gradient was recorded that nobody wants"
+    return [*outs, *[boxes[k].grad for k in wanted if ws]]

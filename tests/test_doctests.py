@@ -1,0 +1,25 @@
+"""Every example in a docstring runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import gradcore
+
+NAMES = sorted(m.name for m in pkgutil.walk_packages(gradcore.__path__, "gradcore.") if "__main__" not in m.name)
+
+
+@pytest.mark.parametrize("name", ["gradcore", *NAMES])
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_examples() -> None:
+    finder = doctest.DocTestFinder()
+    modules = [importlib.import_module(name) for name in NAMES]
+    assert sum(len(test.examples) for module in modules for test in finder.find(module)) > 20

@@ -1,0 +1,32 @@
+"""What a user sees before the first computation: import, types, entry points."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+
+import gradcore
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_touches_no_cuda_and_nothing_slow() -> None:
+    code = "import sys, gradcore; print([m for m in ('cupy', 'scipy', 'torch', 'typer', 'sklearn') if m in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_there_is_no_top_level_package_called_kernels() -> None:
+    assert run("import importlib.util as u; print(u.find_spec('kernels'))") == "None"
+    assert run("import gradcore.kernels as k; print(k.__name__)") == "gradcore.kernels"
+
+
+def test_version() -> None:
+    assert importlib.metadata.version("gradcore") == gradcore.__version__
+
+
+def test_errstate_is_the_users() -> None:
+    code = "import numpy as np; a = np.geterr(); import gradcore as gc; gc.exp(gc.tensor(1.0)); print(a == np.geterr())"
+    assert run(code) == "True"
