@@ -60,7 +60,8 @@ class Eager:
 
     Attributes:
         op: the op.
-        call: computes on raw arrays (arrays, then params); returns an array, or a tuple with auxiliary outputs.
+        call: computes on raw arrays (arrays, then params); returns an array, or a tuple with auxiliary outputs. A
+            pair: one for float32, one for float64.
         raw: makes the raw backward function for a mask of wanted gradients, or returns None.
         slow: everything that the short cut does not cover.
         scalars: operands may be Python scalars.
@@ -70,16 +71,18 @@ class Eager:
     def __init__(
         self,
         op: Op,
-        call: Callable[..., Any],
+        call: Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]],
         raw: Callable[[Mask], Any],
         slow: Slow,
         scalars: bool = False,
         weak_ok: bool = False,
     ) -> None:
-        self.op, self.call, self.raw, self.slow = op, call, raw, slow
+        self.op, self.raw, self.slow = op, raw, slow
+        single, double = call if isinstance(call, tuple) else (call, call)
+        self.by_dtype = single is not double
         self.scalars, self.weak_ok = scalars, weak_ok
         self.wanted = [i for i in range(len(op.inputs)) if op.can_differentiate(i)]
-        self.namespace: dict[str, Any] = {**COMMON, "call": call, "slow": slow}
+        self.namespace: dict[str, Any] = {**COMMON, "call": single, "call64": double, "slow": slow}
 
     def source(self) -> str:
         """The text of the generated function."""
@@ -121,11 +124,10 @@ class Eager:
     def _body(self, recorded: list[int], numbers: list[int]) -> Iterator[str]:
         operands = ", ".join([f"x{i}" for i in range(len(self.op.inputs))] + list(self.op.params))
         pad = "            "
-        if self.op.multiple:
-            outs = ", ".join(f"y{j}" for j in range(self.op.outputs))
-            yield f"{pad}{outs} = call({operands})"
-        else:
-            yield f"{pad}y0 = call({operands})"
+        outs = ", ".join(f"y{j}" for j in range(self.op.outputs))
+        call = f"(call if d is F32 else call64)({operands})" if self.by_dtype and recorded else f"call({operands})"
+        yield f"{pad}try: {outs} = {call}"
+        yield f"{pad}except Exception: return slow({_tuple(self.op.inputs)}, {_tuple(self.op.params)})"
         yield f"{pad}if type(y0) is not ndarray: y0 = asarray(y0)"
         if not recorded:
             yield f"{pad}return Tensor(y0)"

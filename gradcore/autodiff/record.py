@@ -8,6 +8,7 @@ a topological order and needs no search.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from types import CodeType
 from typing import Any
 
@@ -57,10 +58,6 @@ class Record:
         self.serial = serial
         self.code = code
         self.offset = offset
-
-    def free(self) -> None:
-        self.saved = FREED
-        self.parents = ()
 
     def site(self) -> str:
         return describe_site(self.code, self.offset)
@@ -191,10 +188,12 @@ def walk(
     pull: Callable[[Record, Any], tuple[Any, ...]],
     add: Callable[[Any, Any], Any],
     free: bool = True,
+    raw: bool = False,
 ) -> dict[Any, Any]:
     """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
 
-    Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.
+    Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
+    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.
     """
     grads: dict[Any, Any] = {}
     for node, g in seeds:
@@ -202,24 +201,35 @@ def walk(
     for record in _reachable(grads):
         g = grads.pop(record, None)
         if g is not None:
-            _check_alive(record)
-            for parent, part in zip(record.parents, _guarded(pull, record, g), strict=True):
-                if parent is not None and part is not None:
+            if record.saved is FREED:
+                raise _freed(record)
+            try:
+                short = record.pull.raw if raw else None
+                parts = pull(record, g) if short is None else short(record, g)
+            except Exception as error:
+                raise _explained(record, error) from error
+            for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
+                if parent is None or part is None:
+                    continue
+                if type(parent) is Port or parent in grads:
                     _deposit(grads, parent, part, add)
+                else:
+                    grads[parent] = part
         if free:
-            record.free()
+            record.saved = FREED
+            record.parents = ()
     return grads
 
 
 def _deposit(grads: dict[Any, Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:
-    if type(node) is Port:
+    if type(node) is not Port:
+        old = grads.get(node)
+        grads[node] = g if old is None else add(old, g)
+    else:
         ports = grads.get(node.record, (None,) * len(nodes_of(node.record)))
         old = ports[node.index]
         new = g if old is None else add(old, g)
         grads[node.record] = (*ports[: node.index], new, *ports[node.index + 1 :])
-    else:
-        old = grads.get(node)
-        grads[node] = g if old is None else add(old, g)
 
 
 def _reachable(nodes: Iterable[Any]) -> list[Record]:
@@ -238,30 +248,23 @@ def _reachable(nodes: Iterable[Any]) -> list[Record]:
                 stack.append(parent)
             elif type(parent) is Leaf and parent.assigned > record.serial:
                 raise _assigned(record, parent)
-    return sorted(seen, key=_serial, reverse=True)
+    return sorted(seen, key=attrgetter("serial"), reverse=True)
 
 
-def _serial(record: Record) -> int:
-    return record.serial
+def _freed(record: Record) -> GraphFreedError:
+    return GraphFreedError(
+        f"backward() reached '{record.pull.op.name}' (recorded at {record.site()}) a second time, but the first "
+        "backward() freed its saved values; run the forward pass again, or add the losses and call backward() once"
+    )
 
 
-def _check_alive(record: Record) -> None:
-    if record.saved is FREED:
-        raise GraphFreedError(
-            f"backward() reached '{record.pull.op.name}' (recorded at {record.site()}) a second time, but the first "
-            "backward() freed its saved values; run the forward pass again, or add the losses and call backward() once"
-        )
-
-
-def _guarded(pull: Callable[[Record, Any], tuple[Any, ...]], record: Record, g: Any) -> tuple[Any, ...]:
-    try:
-        return pull(record, g)
-    except (RuleError, MemoryError) as error:
+def _explained(record: Record, error: Exception) -> Exception:
+    """The error to raise in place of one from a rule: it names the op and the user's forward line."""
+    if isinstance(error, MemoryError):
         error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
-        raise
-    except Exception as error:
-        message = f"the vjp of '{record.pull.op.name}' failed: {type(error).__name__}: {error}"
-        raise RuleError(f"{message}\n  forward: {record.site()}") from error
+        return error
+    message = f"the vjp of '{record.pull.op.name}' failed: {type(error).__name__}: {error}"
+    return RuleError(f"{message}\n  forward: {record.site()}")
 
 
 def _assigned(record: Record, leaf: Leaf) -> AssignedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,7 +20,7 @@ from gradcore.autodiff.record import (
 from gradcore.backend import backend_on
 from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
-from gradcore.core.cell import Leaf
+from gradcore.core.cell import Cell
 from gradcore.core.errors import GradcoreError
 from gradcore.core.evaluate import evaluate
 from gradcore.core.op import Op
@@ -154,13 +155,19 @@ def backward(tensor: Tensor, gradient: Tensor | None = None) -> None:
             "requires_grad=True (or it was computed under no_grad, or detached)"
         )
     seed = _seed(tensor, gradient)
-    for leaf, g in walk([(tensor.node, seed)], _pull_base, _add_base).items():
-        _accumulate(leaf, g)
+    grads = walk(((tensor.node, seed),), _pull_base, _add_base, raw=type(seed) is np.ndarray and not switch.busy)
+    for leaf, g in grads.items():
+        cell = leaf.grad
+        if switch.busy or cell.tensor is not None:
+            _accumulate(cell, g)
+        else:
+            cell.tensor = Tensor(g)
 
 
 def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
     if gradient is None:
-        if tensor.shape != () and tensor.aval.size != 1:
+        shape = tensor.data.shape
+        if shape != () and math.prod(shape) != 1:
             raise GradcoreError(
                 f"backward() needs a scalar, and this tensor has shape {tensor.shape}; reduce it with .sum() or "
                 ".mean(), or pass backward(gradient) of that shape"
@@ -171,17 +178,21 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
     return gradient.data
 
 
+_ONES: dict[Any, Any] = {}
+
+
 def _ones(tensor: Tensor) -> Any:
     if type(tensor.data) is np.ndarray:
-        return np.ones(tensor.shape, tensor.dtype)
+        key = tensor.data.shape, tensor.data.dtype
+        if key not in _ONES:
+            _ONES[key] = np.ones(*key)
+            _ONES[key].flags.writeable = False
+        return _ONES[key]
     return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
 
 
 def _pull_base(record: Record, g: Any) -> tuple[Any, ...]:
-    """Cotangents on raw values: the generated short cut where there is one, else the rule on Tensors."""
-    raw = record.pull.raw
-    if raw is not None and not switch.busy:
-        return raw(record, g)
+    """Cotangents on raw values or graph variables, by the rule on Tensors."""
     parts = cotangents(_lifted(record), _lift(g))
     return tuple([lower(part) for part in parts])
 
@@ -204,6 +215,6 @@ def _add_base(a: Any, b: Any) -> Any:
     return add(Tensor(a), Tensor(b)).data
 
 
-def _accumulate(leaf: Leaf, g: Any) -> None:
-    old = leaf.grad.read()
-    leaf.grad.assign(Tensor(g if old is None else _add_base(old.data, g)))
+def _accumulate(cell: Cell, g: Any) -> None:
+    old = cell.read()
+    cell.assign(Tensor(g if old is None else _add_base(old.data, g)))

@@ -26,6 +26,9 @@ class Backend(Protocol):
     def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
         """Run an elementwise kernel: into `out` (a tuple) where given, else into new arrays."""
 
+    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> None:
+        """Run one kernel on many groups of arrays, each with its own `outs`; `shared` are 0-d operands of all."""
+
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         """Perform `op` on raw arrays; float16 computes in float32 and rounds once."""
 

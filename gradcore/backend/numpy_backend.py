@@ -35,12 +35,21 @@ class NumpyBackend:
         kernel = numpy_kernel(spec)
         if out is None:
             return kernel.call(*(arrays if kernel.weak_ok else _typed(arrays)))
-        kernel.into(out, self.scratch, *_typed(arrays))
+        kernel.into(out, self.scratch, *arrays)
         return out
 
+    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> None:
+        into = numpy_kernel(spec).into
+        for out, group in zip(outs, groups, strict=True):
+            into(out, self.scratch, *shared, *group)
+
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
-        if op.half and any(getattr(value, "dtype", None) == HALF for value in values):
-            return self._run_half(op, out, values, params)
+        if op.half:
+            for value in values:
+                if type(value) is np.ndarray and value.dtype is HALF:
+                    return self._run_half(op, out, values, params)
+        if out is not None:
+            return op.impl(self, out, *values, *params)
         return _as_arrays(op.impl(self, out, *values, *params))
 
     def _run_half(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
@@ -58,7 +67,7 @@ class NumpyBackend:
         return out
 
     def _widened(self, value: Any) -> Any:
-        if getattr(value, "dtype", None) != HALF:
+        if getattr(value, "dtype", None) is not HALF:
             return value
         room = self.scratch(value.shape, SINGLE)
         np.copyto(room, value)

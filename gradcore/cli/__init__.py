@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo"}
 
@@ -32,10 +33,17 @@ def _run() -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        _stop(f"{error.format_message()}; see gradcore --help", 2)
+        return _explain(error.format_message())
+
+
+def _explain(message: str) -> int:
+    """Wrong usage in one line; a command without its subcommand shows its help."""
+    if message.startswith("Usage:"):
+        print(message, file=sys.stderr)
         return 2
+    _stop(f"{message.rstrip('.')}; see gradcore --help", 2)
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> NoReturn:
     print("gradcore:", " ".join(message.split()), file=sys.stderr)
     sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def _positive(value: float | None) -> float | None:
 
 
 def _widths(text: str) -> list[int]:
-    """"64,32" as [64, 32]."""
+    """Widths [64, 32] from the text "64,32"."""
     parts = text.split(",") if text else []
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"{text!r} is not a list of layer widths such as 64,32")
@@ -114,7 +115,7 @@ def _network(widths: list[int], activation: str) -> nn.Sequential:
 
     kind = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), kind()]
     return nn.Sequential(*layers[:-1])
 

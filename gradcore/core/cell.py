@@ -65,6 +65,14 @@ class Cell:
 
     def assign(self, value: Tensor | None) -> None:
         """Replace the content.  Transforms keep the primal only; `vmap` refuses a mapped value."""
+        if switch.busy:
+            self._assign(value)
+        else:
+            self.store(value)
+        if self.leaf is not None:
+            self.leaf.mark()
+
+    def _assign(self, value: Tensor | None) -> None:
         for overlay in reversed(state.overlays):
             if self in overlay:
                 overlay[self] = value
@@ -74,8 +82,6 @@ class Cell:
             state.base.assign(self, value)
         else:
             self.store(value)
-        if self.leaf is not None:
-            self.leaf.mark()
 
     def store(self, value: Tensor | None) -> None:
         """Set the content of the cell itself, past every interpreter."""
@@ -86,8 +92,8 @@ class Cell:
     def destination(self) -> Any:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
         array = self.tensor.data  # type: ignore[union-attr]
-        counts = sys.getrefcount(self.tensor), sys.getrefcount(array)
-        if counts == UNSHARED and array.flags.owndata and array.flags.c_contiguous:
+        unshared = sys.getrefcount(self.tensor) == UNSHARED[0] and sys.getrefcount(array) == UNSHARED[1]
+        if unshared and array.base is None and array.flags.c_contiguous:
             return array
         return np.empty_like(array, order="C")
 
@@ -123,7 +129,7 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy or not all([_on_host(cell) for cell in cells]):
+    if switch.busy or not _all_on_host(cells):
         with replaced("recording", False):
             values = [o.read() if isinstance(o, Cell) else o for o in operands]
             results = as_tuple(bind(op, values, params))
@@ -131,17 +137,22 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
             cell.assign(result)
         return
     outs = tuple([cell.destination() for cell in cells])
-    arrays = [o.tensor.data if isinstance(o, Cell) else o.data for o in operands]  # type: ignore[union-attr]
+    arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
     backend_of(outs[0]).run(op, outs, arrays, params)
+    serial, frame = next_serial(), user_frame()
     for cell, out in zip(cells, outs, strict=True):
         if cell.tensor.data is not out:  # type: ignore[union-attr]
             cell.tensor = Tensor(out, cell.leaf)
-        if cell.leaf is not None:
-            cell.leaf.mark()
+        leaf = cell.leaf
+        if leaf is not None:
+            leaf.assigned, leaf.code, leaf.offset = serial, frame.f_code, frame.f_lasti
 
 
-def _on_host(cell: Cell) -> bool:
-    return cell.tensor is not None and type(cell.tensor.data) is np.ndarray
+def _all_on_host(cells: Sequence[Cell]) -> bool:
+    for cell in cells:
+        if cell.tensor is None or type(cell.tensor.data) is not np.ndarray:
+            return False
+    return True
 
 
 def _unshared_counts() -> tuple[int, int]:

@@ -73,7 +73,7 @@ class Module:
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with dotted paths; a module that is used twice comes once."""
+        """The module itself and all below it, with dotted paths; a module that is used twice comes once."""
         seen: set[Module] = set()
         stack = [(prefix, self)]
         while stack:
@@ -84,7 +84,7 @@ class Module:
                 stack.extend(reversed([(f"{path}.{n}" if path else n, child) for n, child in module.named_children()]))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it."""
+        """The module itself and all below it."""
         return (module for _, module in self.named_modules())
 
     def _named(self, kind: type[Held], prefix: str = "") -> Iterator[tuple[str, Held]]:

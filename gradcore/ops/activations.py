@@ -10,7 +10,7 @@ from gradcore.ops.samples import unary
 
 sigmoid = elementwise(
     "sigmoid",
-    lambda x: e.where(x >= 0, 1, e.exp(-e.abs(x))) / (1 + e.exp(-e.abs(x))),
+    lambda x: e.exp(e.minimum(x, 0)) / (1 + e.exp(-e.abs(x))),
     partials=lambda y, x: y * (1 - y),
     samples=unary(),
     doc="Logistic function, 1 / (1 + exp(-x)), without overflow for any x.",
@@ -34,7 +34,7 @@ gelu = elementwise(
 softplus = elementwise(
     "softplus",
     lambda x: e.maximum(x, 0) + e.log1p(e.exp(-e.abs(x))),
-    partials=lambda y, x: e.where(x >= 0, 1, e.exp(-e.abs(x))) / (1 + e.exp(-e.abs(x))),
+    partials=lambda y, x: e.exp(e.minimum(x, 0)) / (1 + e.exp(-e.abs(x))),
     samples=unary(),
     doc="log(1 + exp(x)), without overflow for any x.",
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Promotion, Saved
@@ -18,6 +21,7 @@ from gradcore.ops.structural import public
 
 
 def _impl(xp: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
+    _check(x.shape, w.shape, b.shape)
     y = matmul_impl(xp, None if out is None else _flat(out), _flat(x), w.T)
     xp.np.add(y, b, y)
     return y.reshape((*x.shape[:-1], w.shape[0])) if out is None else out
@@ -28,11 +32,13 @@ def _flat(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
 
 
+def _check(x: Any, w: Any, b: Any) -> None:
+    if not x or len(w) != 2 or x[-1] != w[1] or b != w[:1]:
+        raise ValueError(f"'linear': x {x}, weight {w} and bias {b} do not fit; expected (..., n), (m, n) and (m,)")
+
+
 def _shape(x: Aval, w: Aval, b: Aval) -> Aval:
-    if not x.shape or len(w.shape) != 2 or x.shape[-1] != w.shape[1] or b.shape != w.shape[:1]:
-        raise ValueError(
-            f"'linear': x {x.shape}, weight {w.shape} and bias {b.shape} do not fit; expected (..., n), (m, n) and (m,)"
-        )
+    _check(x.shape, w.shape, b.shape)
     return x.update(shape=(*x.shape[:-1], w.shape[0]))
 
 
@@ -129,7 +135,32 @@ linear_op = fused(
     ),
     doc="x @ w.T + b.",
 )
-_linear = public(linear_op, raw_vjp(linear_op))
+
+
+def _call(x: Any, w: Any, b: Any) -> Any:
+    if x.ndim == 2 and b.shape == w.shape[:1]:
+        y = np.dot(x, w.T)
+        return np.add(y, b, y)
+    return _impl(NUMPY, None, x, w, b)
+
+
+def _raw(needed: Any) -> Any:
+    """The common masks for matrices, on raw arrays: the calls of `_vjp_impl` and nothing else."""
+    general = raw_vjp(linear_op)(needed)
+
+    def hidden(r: Any, g: Any) -> Any:
+        if g.ndim != 2:
+            return general(r, g)
+        x, w = r.saved
+        return np.dot(g, w), np.dot(g.T, x), np.add.reduce(g, 0)
+
+    def first(r: Any, g: Any) -> Any:
+        return (None, np.dot(g.T, r.saved[0]), np.add.reduce(g, 0)) if g.ndim == 2 else general(r, g)
+
+    return {(True, True, True): hidden, (False, True, True): first}.get(needed, general)
+
+
+_linear = public(linear_op, _raw, _call)
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:

@@ -68,13 +68,15 @@ class Scalar:
         outputs: tuple[Expr, ...] | None = None,
         count: int = 1,
         doc: str = "",
+        hyper: tuple[str, ...] = (),
     ) -> None:
         self.doc = doc
         self.name, self.inputs, self.meaning, self._partials = name, inputs, meaning, partials
         self.differentiable = differentiable
         self.count = len(outputs) if outputs else count
         self._outputs = outputs
-        self._specs: dict[Any, ElementwiseSpec] = {}
+        self.hyper = hyper
+        self._spec: ElementwiseSpec | None = None
         self._rows: list[list[Expr]] | None = None
         self.y = _fresh("y", inputs)  # the output, in partials
         g = _fresh("g", inputs)
@@ -95,14 +97,11 @@ class Scalar:
 
     @property
     def forward(self) -> ElementwiseSpec:
-        return self.spec("forward", self.name, self.inputs, lambda: self.outputs)
-
-    def spec(
-        self, key: Any, name: str, inputs: tuple[str, ...], outputs: Callable[[], tuple[Expr, ...]]
-    ) -> ElementwiseSpec:
-        if key not in self._specs:
-            self._specs[key] = ElementwiseSpec(name, inputs, outputs(), self.doc, self.conditions & set(inputs))
-        return self._specs[key]
+        """The kernel of the op itself."""
+        if self._spec is None:
+            hyper = frozenset(self.hyper)
+            self._spec = ElementwiseSpec(self.name, self.inputs, self.outputs, self.doc, self.conditions, hyper)
+        return self._spec
 
     def rows(self) -> list[list[Expr]]:
         """Partial derivatives of each output by each input; a single output may be read by its name."""
@@ -265,10 +264,11 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
         lines.append(f"    {', '.join(saved)}, = r.saved")
     if back.op is not None:
         kernel = numpy_kernel(back.op.spec.forward)
-        namespace["kernel"] = kernel.call
+        namespace |= {"kernel_F32": kernel.typed(np.float32), "kernel_F64": kernel.typed(np.float64), "F32": F32}
         if not kernel.weak_ok and len(op.inputs) > 1:
             lines += [f"    if type({s}) is not ndarray: {s} = asarray({s}, g.dtype)" for s in saved]
         made = [f"c{k}" for k in range(back.op.outputs)]
+        lines.append("    kernel = kernel_F32 if g.dtype is F32 else kernel_F64")
         lines.append(f"    {', '.join(made)} = kernel({', '.join(['g', *saved])})")
         lines += [f"    if type({c}) is not ndarray: {c} = asarray({c})" for c in made]
     parts = ["g" if p == "g" else "None" if p is None else f"c{p}" for p in back.places]
@@ -280,6 +280,9 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
     lines.append(f"    return {result}")
     exec(compile("\n".join(lines), f"<gradcore backward of {op.name}>", "exec"), namespace)
     return namespace["raw"]  # type: ignore[no-any-return]
+
+
+F32 = np.dtype(np.float32)
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
@@ -351,7 +354,7 @@ def _eager(op: Op) -> Eager:
     scalars = op.promotion is not Promotion.NONE
     return Eager(
         op,
-        kernel.call,
+        (kernel.typed(np.float32), kernel.typed(np.float64)),
         lambda needed: raw_backward(op, needed),
         lambda args, params: bind_general(op, args, params),
         scalars,

@@ -87,7 +87,7 @@ unslice_op = linear(
 
 def _take_impl(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> Any:
     if out is None:
-        return xp.np.ascontiguousarray(xp.np.take(x, indices, axis))
+        return xp.np.asarray(xp.np.take(x, indices, axis), order="C")
     _check_range(indices, x.shape[axis])
     return xp.np.take(x, indices, axis, out=out, mode="wrap")
 

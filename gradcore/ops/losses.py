@@ -264,10 +264,21 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 def _mse_impl(xp: Any, out: Any, x: Any, target: Any) -> Any:
     np = xp.np
+    if x.shape != target.shape:
+        raise ValueError(f"'mse': predictions {x.shape} and targets {target.shape} must have one shape")
     d = np.subtract(x, target, xp.scratch(x.shape, x.dtype))
     np.multiply(d, d, d)
     total = np.add.reduce(d, None, None, out)
     return np.true_divide(total, x.size, out)
+
+
+def _mse_call(x: Any, target: Any) -> Any:
+    if x.shape != target.shape:
+        raise ValueError("shapes differ")
+    d = np.subtract(x, target, order="C")
+    if not d.ndim:
+        return d * d
+    return np.add.reduce(np.multiply(d, d, d), None) / d.dtype.type(d.size)
 
 
 def _mse_shape(x: Aval, target: Aval) -> Aval:
@@ -282,6 +293,7 @@ mse_gradient_op = make_op(
         ("scale", "x", "target"),
         lambda scale, x, target: scale * (x - target),
         doc="Gradient of the mean squared error for scale = g * 2 / N.",
+        hyper=("scale",),
     ),
     Promotion.COMMON,
     (sample(normal(), normal(3, 4), normal(3, 4)),),
@@ -301,11 +313,18 @@ def _size(x: Any) -> int:
 
 def _mse_raw(needed: Any) -> Any:
     kernel = numpy_kernel(mse_gradient_op.spec.forward).call
+    first, second = needed
+    scales: dict[Any, Any] = {}
 
     def raw(r: Any, g: Any) -> Any:
         x, target = r.saved
-        gx = np.asarray(kernel(np.multiply(g, 2.0 / max(x.size, 1)), x, target))
-        return gx if needed[0] else None, np.negative(gx) if needed[1] else None
+        key = x.size, x.dtype
+        if key not in scales:
+            scales[key] = np.asarray(2.0 / (x.size or 1), x.dtype)
+        gx = kernel(np.multiply(g, scales[key]), x, target)
+        if type(gx) is not np.ndarray:
+            gx = np.asarray(gx)
+        return gx if first else None, np.negative(gx) if second else None
 
     return raw
 
@@ -322,7 +341,7 @@ mse_op = fused(
     samples=(sample(normal(3, 4), normal(3, 4)), sample(normal(), normal())),
     doc="Mean squared error.",
 )
-_mse = public(mse_op, _mse_raw)
+_mse = public(mse_op, _mse_raw, _mse_call)
 
 
 def mse(x: Any, target: Any, reduction: str = "mean") -> Any:
@@ -333,8 +352,8 @@ def mse(x: Any, target: Any, reduction: str = "mean") -> Any:
         target: targets.
         reduction: "mean", "sum" or "none".
     """
+    if reduction == "mean":
+        return _mse(x, target)
     _check_reduction(reduction)
-    x, target = as_floating(x, mse_op), as_floating(target, mse_op)
-    if x.shape != target.shape:
-        _mse_shape(x.aval, target.aval)
-    return _mse(x, target) if reduction == "mean" else _reduced(square(sub(x, target)), reduction)
+    _mse_shape(as_tensor(x).aval, as_tensor(target).aval)
+    return _reduced(square(sub(x, target)), reduction)

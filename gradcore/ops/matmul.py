@@ -43,8 +43,8 @@ def _raw(needed: Any) -> Any:
 
     def raw(r: Any, g: Any) -> Any:
         shape_a, shape_b = r.avals
-        b = r.saved[0] if first else None
-        a = r.saved[-1] if second else None
+        b = r.saved[-1] if first else None
+        a = r.saved[0] if second else None
         return (
             unbroadcast(matmul_impl(_NUMPY, None, g, b.swapaxes(-1, -2)), shape_a) if first else None,
             unbroadcast(matmul_impl(_NUMPY, None, a.swapaxes(-1, -2), g), shape_b) if second else None,

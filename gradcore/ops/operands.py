@@ -75,20 +75,29 @@ def promote(op: Op, operands: list[Any]) -> list[Any]:
     meeting = [i for i in range(len(operands)) if op.can_differentiate(i)] or list(range(len(operands)))
     if all(isinstance(operands[i], SCALARS) for i in meeting):
         operands = [as_tensor(operand) for operand in operands]
-    dtype = common_dtype([operands[i] for i in meeting], op.promotion)
+    dtype = common_dtype([operands[i] for i in meeting], op.promotion, op.name)
     for i in meeting:
         if isinstance(operands[i], Tensor) and operands[i].dtype != dtype:
             operands[i] = bind(OPS["cast"], (operands[i],), (dtype,))
     return [operand if i in meeting else as_tensor(operand) for i, operand in enumerate(operands)]
 
 
-def common_dtype(operands: Sequence[Any], promotion: Promotion) -> np.dtype[Any]:
+def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") -> np.dtype[Any]:
     """NumPy 2's result type; Python scalars are weak; integers become floating where the function asks for it."""
     dtypes = [operand if isinstance(operand, SCALARS) else operand.dtype for operand in operands]
     dtype = np.result_type(*dtypes)
+    kinds, smallest = SMALLEST.get(name, ("", dtype))
+    if dtype.kind in kinds:
+        return smallest
     if promotion is Promotion.FLOAT and dtype.kind in "iub":
         return FLOAT_OF[dtype.itemsize] if dtype.kind != "b" else np.dtype(np.float16)
     return dtype
 
 
+# Functions for which NumPy has no loop on these kinds of dtype, and the dtype of the smallest loop that it takes.
+SMALLEST = {
+    "div": ("iub", np.dtype(np.float64)),
+    "power": ("b", np.dtype(np.int8)),
+    "square": ("b", np.dtype(np.int8)),
+}
 FLOAT_OF = {1: np.dtype(np.float16), 2: np.dtype(np.float32), 4: np.dtype(np.float64), 8: np.dtype(np.float64)}

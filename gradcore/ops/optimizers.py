@@ -30,7 +30,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
     """
     names = meaning.__code__.co_varnames[: meaning.__code__.co_argcount]
     group = len(names) - hyper
-    scalar = Scalar(f"{name}_step", names, meaning, count=group - 1, doc=doc)
+    scalar = Scalar(f"{name}_step", names, meaning, count=group - 1, doc=doc, hyper=names[:hyper])
     step = make_op(scalar, Promotion.COMMON, (), doc, internal=True)
 
     def groups(operands: Sequence[Any]) -> list[Sequence[Any]]:
@@ -44,10 +44,9 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
         shared, parts = operands[:hyper], groups(operands)
         if out is None:
             return tuple([y for g in parts for y in as_tuple(xp.launch(scalar.forward, None, (*shared, *g)))])
-        each = group - 1
-        for i, g in enumerate(parts):
-            xp.launch(scalar.forward, out[i * each : (i + 1) * each], (*shared, *g))
-        return tuple(out)
+        outs = [out[i : i + group - 1] for i in range(0, len(out), group - 1)]
+        xp.launch_groups(scalar.forward, outs, shared, parts)
+        return out
 
     def abstract(*avals: Aval) -> tuple[Aval, ...]:
         return tuple([g[0].update(shape=g[0].shape) for g in groups(avals) for _ in range(group - 1)])
@@ -68,12 +67,10 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
 
 sgd_op = optimizer(
     "sgd",
-    lambda lr, decay, p, g: (p - lr * (g + decay * p),),
-    hyper=2,
-    samples=(
-        sample(normal(low=0.1, high=0.2), normal(low=0.0, high=0.1), normal(3, 4), normal(3, 4), normal(2), normal(2)),
-    ),
-    doc="p - lr * (g + decay * p) for every parameter p with gradient g.",
+    lambda lr, p, g: (p - lr * g,),
+    hyper=1,
+    samples=(sample(normal(low=0.1, high=0.2), normal(3, 4), normal(3, 4), normal(2), normal(2)),),
+    doc="p - lr * g for every parameter p with gradient g.",
 )
 
 
@@ -109,6 +106,7 @@ adamw_op = optimizer(
             normal(low=1.0, high=3.0),
             *[normal(3, 4)] * 3,
             normal(3, 4, low=0.5, high=1.0),
+            order=1,
         ),
     ),
     doc="Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).",

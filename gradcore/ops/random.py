@@ -9,6 +9,7 @@ half of a word (the low half first), float64 takes 53 bits of a word, as NumPy's
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ def _fill_uniform(xp: Any, out: Any, key: Any) -> None:
 def _uniform_impl(xp: Any, out: Any, key: Any, shape: Shape, dtype: Any) -> Any:
     y = xp.empty((*key.shape[:-1], *shape), dtype) if out is None else out
     wide = y if y.dtype != np.float16 else xp.scratch(y.shape, np.float32)
-    rows = wide.reshape((-1, *shape))
-    for row, one in zip(rows, key.reshape((-1, 2)), strict=True):
+    keys = key.reshape((-1, 2))
+    rows = wide.reshape((len(keys), math.prod(shape)))
+    for row, one in zip(rows, keys, strict=True):
         _fill_uniform(xp, row, one)
     if wide is not y:
         np.multiply(wide, 2048, wide)

@@ -73,12 +73,15 @@ def indexed(name: str, inputs: tuple[str, ...], **fields: Any) -> Op:
     return Op(name=name, family=Family.INDEXED, inputs=inputs, **fields)
 
 
-def public(op: Op, raw: Raw = lambda needed: None) -> Callable[..., Any]:
-    """The function that users call: generated, with operands and then parameters as positional arguments."""
+def public(op: Op, raw: Raw = lambda needed: None, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The function that users call: generated, with operands and then parameters as positional arguments.
+
+    `raw` makes backward functions on raw NumPy arrays; `call` stands in for `impl` there, with the same bits.
+    """
 
     def make() -> Eager:
         impl = op.impl
-        return Eager(op, lambda *args: impl(NUMPY, None, *args), raw, lambda a, p: bind_general(op, a, p))
+        return Eager(op, call or (lambda *args: impl(NUMPY, None, *args)), raw, lambda a, p: bind_general(op, a, p))
 
     return generate(make, op.name, (*op.inputs, *op.params), op.doc)
 

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradcore import ops
-from gradcore.autodiff.tape import no_grad
 from gradcore.core.cell import Cell, update
 from gradcore.core.op import Op
-from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
 from gradcore.state_dict import restore, snapshot
 
@@ -25,19 +23,25 @@ class Hyper:
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
             return self
-        cell = self._cells(optimizer)[0]
-        return float(str(cell.read().numpy()))  # the shortest number that the stored one stands for: 0.01, not 0.0099…
+        cells = self._cells(optimizer)
+        return _shortest(cells[0]) if cells else 0.0
 
     def __set__(self, optimizer: Any, value: Any) -> None:
         _check_hyper(self.name, value)
-        for cell in self._cells(optimizer):
+        cells = self._cells(optimizer)
+        if not cells:
+            kind = type(optimizer).__name__
+            raise ValueError(f"this {kind} was made without {self.name}; make a new one: {kind}(..., {self.name}=...)")
+        for cell in cells:
             cell.assign(_scalar(value, cell.read().dtype))
 
     def _cells(self, optimizer: Any) -> list[Cell]:
-        cells = [group.hyper[self.name] for group in optimizer.groups if self.name in group.hyper]
-        if not cells:
-            raise AttributeError(f"this {type(optimizer).__name__} was made without {self.name}; make a new one with it")
-        return cells
+        return [group.hyper[self.name] for group in optimizer.groups if self.name in group.hyper]
+
+
+def _shortest(cell: Cell) -> float:
+    """The shortest number that the stored one stands for: 0.01, where float32 holds 0.0099999998."""
+    return float(str(cell.read().numpy()))
 
 
 def _scalar(value: Any, dtype: Any) -> Any:
@@ -54,7 +58,7 @@ class Group:
     """The parameters of one dtype, with the cells that their steps read and write.
 
     Attributes:
-        parameters: their cells.
+        parameters, grads: their cells, and those of their gradients.
         slots: for each parameter its state, such as the running mean of gradients.
         hyper: 0-d cells by name, in the op's order; "step" counts the steps.
         written, operands: what `update` takes, for the parameters that have a gradient.
@@ -65,6 +69,7 @@ class Group:
         dtype = parameters[0].read().dtype
         wide = np.float32 if dtype == np.float16 else dtype  # a float16 step computes in float32
         self.hyper = {key: Cell(_scalar(value, wide), f"{name}.{key}") for key, value in hyper.items()}
+        self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
         self.slots = [[_slot(p, slot) for slot in slots] for p in parameters]
         self.present: list[bool] = []
         self.written: list[Cell] = []
@@ -73,10 +78,10 @@ class Group:
     def rebuild(self, present: list[bool]) -> None:
         """Make the lists for the parameters that have a gradient."""
         self.present = present
-        chosen = [(p, s) for p, s, on in zip(self.parameters, self.slots, present, strict=True) if on]
-        self.written = [cell for p, slots in chosen for cell in (p, *slots)]
-        self.operands = list(self.hyper.values())
-        self.operands += [cell for p, slots in chosen for cell in (p, p.leaf.grad, *slots)]  # type: ignore[union-attr]
+        every = zip(self.parameters, self.grads, self.slots, present, strict=True)
+        chosen = [(p, grad, slots) for p, grad, slots, on in every if on]
+        self.written = [cell for p, _, slots in chosen for cell in (p, *slots)]
+        self.operands = [*self.hyper.values(), *[cell for p, grad, slots in chosen for cell in (p, grad, *slots)]]
 
 
 def _slot(parameter: Cell, name: str) -> Cell:
@@ -101,7 +106,6 @@ class Optimizer:
         self.groups = [
             Group(name, [p for p in self.parameters if p.read().dtype == dtype], slots, hyper) for dtype in dtypes
         ]
-        self._grads = [[p.leaf.grad for p in group.parameters] for group in self.groups]
 
     def step(self) -> None:
         """Change every parameter that has a gradient.
@@ -109,15 +113,8 @@ class Optimizer:
         Raises:
             MemoryError: parameters and state are as they were.
         """
-        if switch.busy:  # inside a transform or a capture: the step itself is not recorded
-            with no_grad():
-                self._step()
-        else:
-            self._step()
-
-    def _step(self) -> None:
-        for group, grads in zip(self.groups, self._grads, strict=True):
-            present = [grad.read() is not None for grad in grads]
+        for group in self.groups:
+            present = [grad.read() is not None for grad in group.grads]
             if present != group.present:
                 group.rebuild(present)
             if group.written:
@@ -128,13 +125,13 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for grads in self._grads:
-            for grad in grads:
+        for group in self.groups:
+            for grad in group.grads:
                 grad.assign(None)
 
     def _cells(self) -> dict[str, Cell]:
         """Every cell of the optimiser by a name that does not depend on the parameters' names."""
-        cells = {}
+        cells: dict[str, Cell] = {}
         for group in self.groups:
             dtype = group.parameters[0].read().dtype
             cells |= {f"hyper.{dtype}.{name}": cell for name, cell in group.hyper.items()}

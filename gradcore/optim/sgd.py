@@ -39,8 +39,8 @@ class SGD(Optimizer):
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
-        if momentum:
+        if momentum or weight_decay:
             hyper = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
             super().__init__(params, momentum_op, ("momentum_buffer",), hyper)
         else:
-            super().__init__(params, sgd_op, (), {"lr": lr, "weight_decay": weight_decay})
+            super().__init__(params, sgd_op, (), {"lr": lr})

@@ -15,12 +15,12 @@ from gradcore.core.graph import Graph, Node, Var
 from gradcore.core.tensor import Tensor
 from gradcore.testing.cases import Case, Function, cotangents_for, pulled
 from gradcore.testing.compare import assert_all, assert_same_bits
-from gradcore.testing.layouts import reordered
+from gradcore.testing.layouts import contiguous, reordered
 
 
 def check_stage(case: Case) -> None:
     """The op and its vjp as graphs, for contiguous and for transposed operands."""
-    for layout in (np.ascontiguousarray, reordered):
+    for layout in (contiguous, reordered):
         operands = [layout(x) for x in case.operands()]
         assert_staged(case.call, operands, f"graph of {case}")
         if case.differentiable():

@@ -73,9 +73,7 @@ def fit(
     return history
 
 
-def _epoch(
-    number: int, model: Module, loss: Callable[..., Any], optimizer: Optimizer, batches: Batches
-) -> Progress:
+def _epoch(number: int, model: Module, loss: Callable[..., Any], optimizer: Optimizer, batches: Batches) -> Progress:
     total: Any = 0.0
     samples = 0
     for x, y in batches:

@@ -1,0 +1,63 @@
+"""What gradcore costs before it does anything: seconds to import it, bytes to install it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from timing import Times, difference, median
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILT_FROM = ("gradcore", "kernels", "pyproject.toml", "README.md", "LICENSE")
+IMPORT_BUDGET = 100.0
+WHEEL_BUDGET = 1_000_000
+PROGRAM = """
+import sys, time
+start = time.perf_counter()
+import {name}
+print((time.perf_counter() - start) * 1e3)
+assert "cupy" not in sys.modules, "importing {name} imported cupy"
+"""
+
+
+def import_milliseconds(name: str) -> float:
+    """Milliseconds that `import name` takes in a new process, which must not import cupy."""
+    command = [sys.executable, "-c", PROGRAM.format(name=name)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def imports(rounds: int = 15) -> dict[str, float]:
+    """Median milliseconds of `import numpy`, `import gradcore`, and of the difference, in turn after one warm-up."""
+    times: Times = {name: [] for name in ("numpy", "gradcore") if import_milliseconds(name)}
+    for _ in range(rounds):
+        for name, found in times.items():
+            found.append(import_milliseconds(name))
+    return {name: median(found) for name, found in times.items()} | {"extra": difference(times, "gradcore", "numpy")}
+
+
+def wheel_bytes() -> int:
+    """Size of the wheel, built from a copy of the sources.
+
+    Raises:
+        RuntimeError: the wheel could not be built; the message says why.
+    """
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "source")
+        for name in BUILT_FROM:
+            _copy(ROOT / name, source / name)
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, str(source)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError((done.stderr or done.stdout).strip().splitlines()[-1])
+        return next(Path(folder).glob("*.whl")).stat().st_size
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)

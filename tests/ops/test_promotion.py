@@ -1,0 +1,79 @@
+"""dtypes meet by NumPy 2's rules, on arrays and on Python scalars."""
+
+import gradcore as gc
+import numpy as np
+import pytest
+
+DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64"]
+SCALARS = [True, 1, 1.0]
+BINARY = {
+    "add": np.add,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "maximum": np.maximum,
+    "power": np.power,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "where": lambda a, b: np.where(np.True_, a, b),
+}
+UNARY = {"exp": np.exp, "log": np.log, "sin": np.sin, "tanh": np.tanh, "sqrt": np.sqrt, "abs": np.abs, "square": np.square}
+
+
+def operands():
+    arrays = [np.ones(2, dtype) for dtype in DTYPES]
+    yield from ((a, b) for a in arrays for b in arrays)
+    yield from ((a, s) for a in arrays for s in SCALARS)
+    yield from ((s, a) for a in arrays for s in SCALARS)
+
+
+def function(name):
+    return (lambda a, b: gc.where(True, a, b)) if name == "where" else getattr(gc, name)
+
+
+def boxed(x):
+    return gc.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary(name):
+    wrong = []
+    for a, b in operands():
+        want, got = BINARY[name](a, b), function(name)(boxed(a), boxed(b))
+        if got.dtype != want.dtype or not np.array_equal(got.numpy(), want):
+            wrong.append(f"{described(a)}, {described(b)}: {got.dtype} {got.numpy()} instead of {want.dtype} {want}")
+    assert not wrong, f"{name}: {len(wrong)} wrong\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unary(name, dtype):
+    x = np.ones(2, dtype)
+    want, got = UNARY[name](x), getattr(gc, name)(gc.asarray(x))
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-3)
+
+
+def described(x):
+    return str(x.dtype) if isinstance(x, np.ndarray) else type(x).__name__
+
+
+@pytest.mark.parametrize("scalar", SCALARS)
+def test_a_scalar_alone_makes_a_tensor(scalar):
+    expected = {bool: "bool", int: "int64", float: "float32"}[type(scalar)]
+    assert gc.maximum(scalar, scalar).dtype == expected
+
+
+def test_numpy_scalars_are_not_weak():
+    assert gc.add(gc.tensor([1.0]), np.float64(1)).dtype == np.float64
+    assert gc.add(gc.tensor([1.0]), 1.0).dtype == np.float32
+
+
+def test_a_scalar_that_does_not_fit_raises_as_in_numpy():
+    with pytest.raises(OverflowError):
+        np.add(np.ones(2, np.int8), 300)
+    with pytest.raises(OverflowError):
+        gc.add(gc.asarray(np.ones(2, np.int8)), 300)
