@@ -194,7 +194,7 @@ def _show_startup(found: dict[str, Any]) -> Iterator[str]:
 
     times, wheel = found["import"], found["wheel"]
     yield "\n## Import and wheel\n"
-    yield f"`import numpy` {times['numpy']:.0f} ms, `import gradcore` {times['gradcore']:.0f} ms, no cupy: "
+    yield f"`import numpy` {times['numpy']:.0f} ms, `import gradcore` {times['gradcore']:.0f} ms without cupy; "
     yield f"{times['extra']:.0f} ms more, at most {IMPORT_BUDGET:.0f}: {_verdict(times['extra'] <= IMPORT_BUDGET)}.\n"
     if isinstance(wheel, str):
         yield f"Wheel {wheel}."

@@ -5,7 +5,8 @@ from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import tree_map
-from gradcore.ops import *  # noqa: F403
+from gradcore.ops import *
 from gradcore.tensor import arange, asarray, full, ones, tensor, zeros
+
 from gradcore import nn, optim, random  # isort: skip
 from gradcore.version import __version__

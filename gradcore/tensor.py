@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -203,7 +204,7 @@ def iterate(self: Tensor) -> Any:
 
 
 def raise_to(self: Any, exponent: Any) -> Any:
-    """self ** exponent; 2 and 0.5 have kernels of their own."""
+    """Self ** exponent; 2 and 0.5 have kernels of their own."""
     if type(exponent) in (int, float) and exponent in (2, 0.5):
         return ops.square(self) if exponent == 2 else ops.sqrt(self)
     return ops.power(self, exponent)
@@ -235,9 +236,9 @@ OPERATORS: dict[str, Attribute] = {
 }
 
 METHODS = (
-    "abs exp log sqrt square sin cos tanh sigmoid relu sum mean max reshape ravel transpose swapaxes expand_dims "
-    "broadcast_to take"
-).split()
+    *("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu"),
+    *("sum", "mean", "max", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "broadcast_to", "take"),
+)
 
 
 def _through_cell(function: Attribute) -> Attribute:
@@ -254,12 +255,13 @@ def attach() -> None:
     for name, function in functions.items():
         setattr(Tensor, name, function)
         setattr(Cell, name, _through_cell(function))
-    properties = {"device": device, "requires_grad": requires_grad, "grad": grad, "T": ops.transpose}
+    properties: dict[str, Attribute] = {"device": device, "requires_grad": requires_grad, "grad": grad}
+    properties["T"] = ops.transpose
     for name, function in properties.items():
         setattr(Tensor, name, property(function))
         setattr(Cell, name, property(_through_cell(function)))
     for name in ("shape", "dtype", "ndim"):
-        setattr(Cell, name, property(lambda self, name=name: getattr(self.read(), name)))
+        setattr(Cell, name, property(_through_cell(attrgetter(name))))
     plain: dict[str, Any] = {"__eq__": ops.equal, "__ne__": ops.not_equal, "__hash__": object.__hash__}
     plain |= {"__repr__": describe, "__setitem__": set_item, "__array_ufunc__": None}
     for name, function in plain.items():

@@ -1,6 +1,7 @@
 """What every test must leave behind: nothing."""
 
 import pytest
+
 from gradcore.core.state import state, switch
 
 

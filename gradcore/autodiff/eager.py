@@ -91,7 +91,7 @@ class Eager:
     def _lines(self) -> Iterator[str]:
         op = self.op
         yield f"def {op.name}({', '.join((*op.inputs, *op.params))}):"
-        yield from self._case({i: "Tensor" for i in range(len(op.inputs))})
+        yield from self._case(dict.fromkeys(range(len(op.inputs)), "Tensor"))
         if self.scalars and len(op.inputs) == 2:
             yield from self._case({0: "Tensor", 1: "scalar"})
             yield from self._case({0: "scalar", 1: "Tensor"})
@@ -179,7 +179,7 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
 
     def compile_self() -> Any:
         eager = make()
-        namespace = function.__globals__
+        namespace: dict[str, Any] = function.__globals__
         source = eager.source()
         namespace.update(eager.namespace)
         filename = f"<gradcore op {name}>"
@@ -188,10 +188,10 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
         function.__code__ = namespace[name].__code__
         return function
 
-    function = FunctionType(_stub_code(name, signature), {"compile_self": compile_self}, name)
+    function: Any = FunctionType(_stub_code(name, signature), {"compile_self": compile_self}, name)
     function.__doc__ = doc
     function.__module__ = "gradcore"
-    return function
+    return function  # type: ignore[no-any-return]
 
 
 def _stub_code(name: str, signature: tuple[str, ...]) -> CodeType:

@@ -43,7 +43,7 @@ def as_value(leaf: Any, what: str = "an argument") -> Any:
 def _differentiable(leaf: Any, name: str) -> Any:
     value = as_value(leaf, f"an argument of {name}")
     if value.dtype.kind != "f":
-        raise TypeError(f"{name} differentiates floating tensors, and got one of {value.dtype}; cast it, or close over it")
+        raise TypeError(f"{name} differentiates floating tensors, not {value.dtype}; cast it, or close over it")
     return value
 
 
@@ -56,6 +56,7 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
     Args:
         function: takes `primals`, returns a tree of tensors (with `has_aux`: a pair of that and anything else).
         primals: trees of floating tensors or arrays.
+        has_aux: the function returns a pair; its second part is passed on.
 
     Returns:
         `(value, pull)`, with `has_aux` `(value, pull, aux)`. `pull(cotangent)` takes a tree like the value and returns
@@ -86,6 +87,7 @@ def _vjp(function: Function, primals: tuple[Any, ...], has_aux: bool, free: bool
 
     def pull(cotangent: Any) -> Any:
         parts = [as_value(c) for c in flatten_like(out_structure, cotangent, "the cotangent")]
+        parts = [_cast_like(part, out) for part, out in zip(parts, outputs, strict=True)]
         for part, out in zip(parts, outputs, strict=True):
             if part.shape != out.shape:
                 raise ValueError(f"a cotangent has shape {part.shape}, its output {out.shape}")
@@ -194,12 +196,17 @@ def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
     for value, move in zip(values, moves, strict=True):
         if value.shape != move.shape:
             raise ValueError(f"a tangent has shape {move.shape}, its primal {value.shape}")
-    moves = [m if m.dtype == v.dtype else bind(OPS["cast"], (m,), (v.dtype,)) for m, v in zip(moves, values, strict=True)]
+    moves = [_cast_like(m, v) for m, v in zip(moves, values, strict=True)]
     level = Forward()
     with pushed(state.levels, level):
         boxes = [level.box(v, m) for v, m in zip(values, moves, strict=True)]
         result = tree_map(as_value, function(*unflatten(structure, boxes)))
-    return tree_map(level.primal, result), tree_map(lambda out: _or_zeros(level.tangent(out), level.primal(out)), result)
+    tangent = tree_map(lambda out: _or_zeros(level.tangent(out), level.primal(out)), result)
+    return tree_map(level.primal, result), tangent
+
+
+def _cast_like(x: Any, like: Any) -> Any:
+    return x if x.dtype == like.dtype else bind(OPS["cast"], (x,), (like.dtype,))
 
 
 # --- vmap -------------------------------------------------------------------------------------------------------------

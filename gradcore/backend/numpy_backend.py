@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import numpy as np
 
 from gradcore.backend.base import register_backend
@@ -23,7 +24,7 @@ class NumpyBackend:
     """NumPy computes, and allocates what it returns."""
 
     device = Device("cpu")
-    np = np
+    np: Any = numpy
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.empty(shape, dtype)

@@ -102,7 +102,8 @@ def _place(slot: CellSlot) -> Any:
 
 
 def _copy(buffer: Any, value: Any, what: str) -> None:
-    array = value.read().data if isinstance(value, Cell) else value.data if isinstance(value, Tensor) else np.asarray(value)
+    value = value.read() if isinstance(value, Cell) else value
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.shape != buffer.shape or array.dtype != buffer.dtype:
         raise StageError(
             f"{what} is {array.dtype}{list(array.shape)}, but the graph was captured with "

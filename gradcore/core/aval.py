@@ -48,7 +48,7 @@ class Aval:
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return int(math.prod(self.shape))
 
     @property
     def nbytes(self) -> int:
@@ -56,7 +56,7 @@ class Aval:
 
     @property
     def floating(self) -> bool:
-        return self.dtype.kind == "f"
+        return bool(self.dtype.kind == "f")
 
     def update(self, **fields: Any) -> Aval:
         """A copy with other fields; a new shape or dtype makes it contiguous."""

@@ -149,10 +149,7 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
 
 def _all_on_host(cells: Sequence[Cell]) -> bool:
-    for cell in cells:
-        if cell.tensor is None or type(cell.tensor.data) is not np.ndarray:
-            return False
-    return True
+    return all([cell.tensor is not None and type(cell.tensor.data) is np.ndarray for cell in cells])
 
 
 def _unshared_counts() -> tuple[int, int]:

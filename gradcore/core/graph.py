@@ -46,7 +46,7 @@ class Var:
 
 @dataclass
 class Node:
-    """One op of a graph; inputs are Vars and Python scalars.  `view_of` names the input that the output is a view of."""
+    """One op of a graph; inputs are Vars and Python scalars; the output is a view of input `view_of`."""
 
     op: Op
     inputs: tuple[Any, ...]

@@ -12,8 +12,8 @@ from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.state import pushed, state
 from gradcore.core.tensor import Tensor
+from gradcore.io.state_dict import KeyDifference, restore, snapshot
 from gradcore.nn.parameter import Buffer, Parameter
-from gradcore.state_dict import KeyDifference, restore, snapshot
 
 Held = TypeVar("Held", Parameter, Buffer)
 

@@ -30,7 +30,7 @@ power = elementwise(
     doc="Power, a ** b.",
 )
 neg = elementwise("neg", lambda x: -x, promotion=COMMON, samples=unary(), doc="Negative, -x.")
-abs = elementwise(  # noqa: A001 - NumPy's name
+abs = elementwise(
     "abs",
     lambda x: e.abs(x),
     promotion=COMMON,

@@ -9,7 +9,7 @@ import numpy as np
 from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import Promotion, Saved
+from gradcore.core.op import Op, Promotion, Saved
 from gradcore.ops.arithmetic import add
 from gradcore.ops.fused import fused, raw_vjp
 from gradcore.ops.matmul import matmul, matmul_impl
@@ -118,7 +118,7 @@ def _vjp_op(needed: Any, params: Any) -> Any:
     return _BACK[needed]
 
 
-linear_op = fused(
+linear_op: Op = fused(
     "linear",
     ("x", "w", "b"),
     promotion=Promotion.COMMON,

@@ -133,7 +133,7 @@ class Scalar:
 
 def _fresh(name: str, taken: Sequence[str]) -> str:
     """`name`, with more of its last letter until no operand is called so."""
-    while any(other.startswith(name) and other[len(name) :].isdigit() or other == name for other in taken):
+    while any((other.startswith(name) and other[len(name) :].isdigit()) or other == name for other in taken):
         name += name[-1]
     return name
 
@@ -177,7 +177,7 @@ def make_op(scalar: Scalar, promotion: Promotion, samples: tuple[Sample, ...], d
         differentiable=scalar.differentiable,
         vjp=vjp,
         jvp=lambda tangents, xs, ys, params: _jvp(op, tangents, xs, ys),
-        batch=lambda size, mapped, xs, params: bind(op, align(mapped, xs)),
+        batch=lambda size, mapped, xs, params: bind(_batchable(op, mapped), align(mapped, xs)),
         saves=lambda needed, params: backward_of(op, needed).saved,
         spec=scalar,
         samples=samples,
@@ -245,7 +245,7 @@ def _vjp(back: Backward, needed: Mask, g: Any, xs: Any, ys: Any) -> tuple[Any, .
     gs = without_gaps(g, ys) if isinstance(g, tuple) else [g]
     saved = [*[xs[i] for i in back.saved.inputs], *[ys[j] for j in back.saved.outputs]]
     made = as_tuple(bind(back.op, (*gs, *saved))) if back.op else ()
-    parts = [g if place == "g" else None if place is None else made[place] for place in back.places]
+    parts = [made[place] if isinstance(place, int) else g if place else None for place in back.places]
     return tuple([None if p is None else sum_to(p, x_shape(x)) for p, x in zip(parts, xs, strict=True)])
 
 
@@ -305,8 +305,8 @@ def _jvp(op: Op, tangents: Sequence[Any], xs: Any, ys: Any) -> Any:
     forward, saved = op.cache[key]
     operands = [t for t in tangents if t is not None]
     operands += [*[xs[i] for i in saved.inputs], *[ys[j] for j in saved.outputs]]
-    outs = as_tuple(bind(forward, operands))
-    return tuple([o if o.shape == y.shape else bind(OPS["broadcast_to"], (o,), (y.shape,)) for o, y in zip(outs, ys)])
+    pairs = zip(as_tuple(bind(forward, operands)), ys, strict=True)
+    return tuple([o if o.shape == y.shape else bind(OPS["broadcast_to"], (o,), (y.shape,)) for o, y in pairs])
 
 
 def _make_jvp(scalar: Scalar, mask: Mask) -> tuple[Op, Saved]:
@@ -330,6 +330,18 @@ def _make_jvp(scalar: Scalar, mask: Mask) -> tuple[Op, Saved]:
         doc=f"Tangent of {scalar.name}.",
     )
     return make_op(inner, Promotion.COMMON, (), inner.doc, internal=True), saved
+
+
+def _batchable(op: Op, mapped: Sequence[bool]) -> Op:
+    """The op itself; where a mapped operand is one of those that are always 0-d, the op without that promise."""
+    scalar: Scalar = op.spec
+    if not any(own and name in scalar.hyper for own, name in zip(mapped, scalar.inputs, strict=True)):
+        return op
+    if "batchable" not in op.cache:
+        names = scalar.inputs
+        plain = Scalar(scalar.name, names, None, scalar._partials, scalar.differentiable, scalar.outputs, doc=op.doc)
+        op.cache["batchable"] = make_op(plain, op.promotion, (), op.doc, internal=True)
+    return op.cache["batchable"]  # type: ignore[no-any-return]
 
 
 def align(mapped: Sequence[bool], xs: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,9 @@ from gradcore.backend import NUMPY
 from gradcore.core.op import Family, Mask, Op
 
 
-def fused(name: str, inputs: tuple[str, ...], *, meaning: Callable[..., Any], impl: Any, abstract: Any, **fields: Any) -> Op:
+def fused(
+    name: str, inputs: tuple[str, ...], *, meaning: Callable[..., Any], impl: Any, abstract: Any, **fields: Any
+) -> Op:
     """A fused op.
 
     Args:

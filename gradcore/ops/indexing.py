@@ -9,7 +9,7 @@ import numpy as np
 from gradcore.autodiff.record import zeros
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
-from gradcore.core.op import Saved
+from gradcore.core.op import Op, Saved
 from gradcore.core.tensor import Tensor
 from gradcore.ops.arithmetic import add, less, mul, where
 from gradcore.ops.operands import as_operand, as_tensor
@@ -35,7 +35,7 @@ def _slice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return bind(slice_op, xs, ((_whole(size), *params[0]),))
 
 
-slice_op = linear(
+slice_op: Op = linear(
     "slice",
     ("x",),
     params=("index",),
@@ -69,7 +69,7 @@ def _unslice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return bind(unslice_op, xs, ((size, *shape), (_whole(size), *index)))
 
 
-unslice_op = linear(
+unslice_op: Op = linear(
     "unslice",
     ("x",),
     params=("shape", "index"),
@@ -130,7 +130,7 @@ def _take_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     return bind(scatter_add_op, (zeros(aval_of(xs[0]).update(shape=xs[0].shape), g), xs[1], g), params), None
 
 
-take_op = indexed(
+take_op: Op = indexed(
     "take",
     ("x", "indices"),
     params=("axis",),
@@ -197,9 +197,8 @@ def _scatter_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
 
 def _scatter_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     (axis,) = params
-    x, indices, updates = [
-        v if own or k == 1 else broadcast_to(v, (size, *v.shape)) for k, (v, own) in enumerate(zip(xs, mapped, strict=True))
-    ]
+    x, updates = [xs[k] if mapped[k] else broadcast_to(xs[k], (size, *xs[k].shape)) for k in (0, 2)]
+    indices = xs[1]
     if not mapped[1]:
         return bind(scatter_add_op, (x, indices, updates), (axis + 1,))
     n = x.shape[axis + 1]
@@ -209,7 +208,7 @@ def _scatter_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return _axis_to_front(reshape(result, (*result.shape[:axis], size, n, *result.shape[axis + 1 :])), axis)
 
 
-scatter_add_op = indexed(
+scatter_add_op: Op = indexed(
     "scatter_add",
     ("x", "indices", "updates"),
     params=("axis",),
@@ -231,7 +230,7 @@ _scatter_add = public(scatter_add_op)
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
-    """x with `updates` added at integer positions along an axis; repeated positions add up, in order.
+    """X with `updates` added at integer positions along an axis; repeated positions add up, in order.
 
     Args:
         x: tensor of shape (*before, n, *after).
@@ -274,7 +273,8 @@ def getitem(x: Any, key: Any) -> Any:
             index.append(_whole(n))
             shape.append(n)
         else:
-            raise TypeError(f"x[{type(k).__name__}] is not supported; use integers, slices, None, ... or one integer array")
+            kind = type(k).__name__
+            raise TypeError(f"x[{kind}] is not supported; use integers, slices, None, ... or one integer array")
         axis += 1
     result = x if all(i == _whole(n) for i, n in zip(index, x.shape, strict=True)) else _slice(x, tuple(index))
     if tuple(shape) != result.shape:

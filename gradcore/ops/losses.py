@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import Promotion, Saved
+from gradcore.core.op import Op, Promotion, Saved
 from gradcore.core.tensor import Tensor
 from gradcore.ops.arithmetic import div, equal, exp, log, mul, square, sub, where
-from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.ops.elementwise import Scalar, make_op
 from gradcore.ops.fused import fused, raw_vjp
 from gradcore.ops.operands import as_operand, as_tensor
@@ -40,7 +40,7 @@ def _softmax_impl(xp: Any, out: Any, x: Any) -> Any:
 
 
 def _shifted(np: Any, x: Any, row: Any, y: Any) -> None:
-    """y = x - max(x), where the maximum is finite; `row` holds the maximum afterwards."""
+    """Y = x - max(x), where the maximum is finite; `row` holds the maximum afterwards."""
     np.maximum.reduce(x, -1, None, row, True)
     if not np.isfinite(row).all():
         np.copyto(row, 0, where=~np.isfinite(row))
@@ -61,7 +61,7 @@ def _softmax_vjp_meaning(g: Any, y: Any) -> Any:
     return mul(sub(g, bind(sum_op, (mul(g, y),), ((len(y.shape) - 1,), True))), y)
 
 
-softmax_vjp_op = fused(
+softmax_vjp_op: Op = fused(
     "softmax_vjp",
     ("g", "y"),
     meaning=_softmax_vjp_meaning,
@@ -77,7 +77,7 @@ def _all_mapped(size: int, mapped: Any, xs: Any) -> list[Any]:
     return [x if own else broadcast_to(x, (size, *x.shape)) for x, own in zip(xs, mapped, strict=True)]
 
 
-softmax_op = fused(
+softmax_op: Op = fused(
     "softmax",
     ("x",),
     promotion=Promotion.FLOAT,
@@ -177,7 +177,7 @@ def _cross_entropy_vjp_impl(xp: Any, out: Any, g: Any, x: Any, labels: Any, redu
     return np.multiply(gx, g[..., None] if reduction == "none" else g, gx)
 
 
-cross_entropy_vjp_op = fused(
+cross_entropy_vjp_op: Op = fused(
     "cross_entropy_vjp",
     ("g", "x", "labels"),
     params=("reduction",),
@@ -192,7 +192,7 @@ cross_entropy_vjp_op = fused(
     doc="Backward of cross_entropy, (softmax(x) - one_hot(labels)) * g.",
 )
 
-cross_entropy_op = fused(
+cross_entropy_op: Op = fused(
     "cross_entropy",
     ("x", "labels"),
     params=("reduction",),
@@ -287,7 +287,7 @@ def _mse_shape(x: Aval, target: Aval) -> Aval:
     return x.update(shape=())
 
 
-mse_gradient_op = make_op(
+mse_gradient_op: Op = make_op(
     Scalar(
         "mse_gradient",
         ("scale", "x", "target"),
@@ -329,7 +329,7 @@ def _mse_raw(needed: Any) -> Any:
     return raw
 
 
-mse_op = fused(
+mse_op: Op = fused(
     "mse",
     ("x", "target"),
     promotion=Promotion.FLOAT,

@@ -9,7 +9,7 @@ import numpy as np
 from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import Promotion
+from gradcore.core.op import Op, Promotion
 from gradcore.ops.elementwise import align, unbroadcast
 from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.ops.samples import normal, sample
@@ -46,22 +46,18 @@ def _raw(needed: Any) -> Any:
         b = r.saved[-1] if first else None
         a = r.saved[0] if second else None
         return (
-            unbroadcast(matmul_impl(_NUMPY, None, g, b.swapaxes(-1, -2)), shape_a) if first else None,
-            unbroadcast(matmul_impl(_NUMPY, None, a.swapaxes(-1, -2), g), shape_b) if second else None,
+            unbroadcast(matmul_impl(NUMPY, None, g, b.swapaxes(-1, -2)), shape_a) if first else None,
+            unbroadcast(matmul_impl(NUMPY, None, a.swapaxes(-1, -2), g), shape_b) if second else None,
         )
 
     return raw
-
-
-class _NUMPY:
-    np = np
 
 
 def _batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return bind(matmul_op, align(mapped, xs))
 
 
-matmul_op = bilinear(
+matmul_op: Op = bilinear(
     "matmul",
     ("a", "b"),
     promotion=Promotion.COMMON,

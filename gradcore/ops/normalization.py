@@ -9,7 +9,7 @@ import numpy as np
 from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import Promotion, Saved
+from gradcore.core.op import Op, Promotion, Saved
 from gradcore.ops.arithmetic import add, div, mul, sqrt, square, sub
 from gradcore.ops.fused import fused
 from gradcore.ops.reductions import mean_op, sum_op
@@ -109,7 +109,7 @@ def _pull(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     return tuple([p if need else None for p, need in zip(parts, needed, strict=True)])
 
 
-layer_norm_vjp_op = fused(
+layer_norm_vjp_op: Op = fused(
     "layer_norm_vjp",
     ("g", "x", "w", "average", "rstd"),
     params=("eps",),
@@ -122,7 +122,7 @@ layer_norm_vjp_op = fused(
     doc="Backward of layer_norm: gradients of x, weight and bias.",
 )
 
-layer_norm_op = fused(
+layer_norm_op: Op = fused(
     "layer_norm",
     ("x", "w", "b"),
     params=("eps",),

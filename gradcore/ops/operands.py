@@ -54,18 +54,18 @@ def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     try:
         result = bind(op, operands, params)
     except (ValueError, TypeError) as error:
-        raise _explained(op, operands, error)
+        _explain(op, operands, error)
+        raise
     if not op.multiple or op.visible < 0:
         return result
     return result[0] if op.visible == 1 else result[: op.visible]
 
 
-def _explained(op: Op, operands: Sequence[Any], error: Exception) -> Exception:
-    """The same exception; the message names the op and what it got."""
+def _explain(op: Op, operands: Sequence[Any], error: Exception) -> None:
+    """Make the message name the op and what it got."""
     got = ", ".join(str(o) if isinstance(o, SCALARS) else str(o.aval) for o in operands)
     if not str(error).startswith("'"):
         error.args = (f"'{op.name}': {error} (operands: {got})",)
-    return error
 
 
 def promote(op: Op, operands: list[Any]) -> list[Any]:
@@ -85,7 +85,7 @@ def promote(op: Op, operands: list[Any]) -> list[Any]:
 def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") -> np.dtype[Any]:
     """NumPy 2's result type; Python scalars are weak; integers become floating where the function asks for it."""
     dtypes = [operand if isinstance(operand, SCALARS) else operand.dtype for operand in operands]
-    dtype = np.result_type(*dtypes)
+    dtype: np.dtype[Any] = np.result_type(*dtypes)
     kinds, smallest = SMALLEST.get(name, ("", dtype))
     if dtype.kind in kinds:
         return smallest

@@ -46,7 +46,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
             return tuple([y for g in parts for y in as_tuple(xp.launch(scalar.forward, None, (*shared, *g)))])
         outs = [out[i : i + group - 1] for i in range(0, len(out), group - 1)]
         xp.launch_groups(scalar.forward, outs, shared, parts)
-        return out
+        return tuple(out)
 
     def abstract(*avals: Aval) -> tuple[Aval, ...]:
         return tuple([g[0].update(shape=g[0].shape) for g in groups(avals) for _ in range(group - 1)])
@@ -65,7 +65,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
     )
 
 
-sgd_op = optimizer(
+sgd_op: Op = optimizer(
     "sgd",
     lambda lr, p, g: (p - lr * g,),
     hyper=1,
@@ -79,7 +79,7 @@ def _momentum(lr: Any, momentum: Any, decay: Any, p: Any, g: Any, v: Any) -> Any
     return p - lr * new_v, new_v
 
 
-momentum_op = optimizer(
+momentum_op: Op = optimizer(
     "sgd_momentum",
     _momentum,
     hyper=3,
@@ -96,7 +96,7 @@ def _adamw(lr: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, step: Any, p: 
     return p - lr * decay * p - rate * (new_m / deviation), new_m, new_v
 
 
-adamw_op = optimizer(
+adamw_op: Op = optimizer(
     "adamw",
     _adamw,
     hyper=6,

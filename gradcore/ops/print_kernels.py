@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gradcore.kernels
+import gradcore.ops  # fills the op table
 from gradcore.core.op import OPS, Op
 from gradcore.kernels.emit_cuda import print_cuda
 from gradcore.kernels.spec import ElementwiseSpec
-import gradcore.ops  # fills the op table
 from gradcore.ops.elementwise import Scalar, backward_of
 
 FOLDER = Path(gradcore.kernels.__path__[0]) / "generated"

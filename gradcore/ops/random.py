@@ -16,7 +16,7 @@ import numpy as np
 
 from gradcore.backend import NUMPY
 from gradcore.core.bind import bind
-from gradcore.core.op import Saved
+from gradcore.core.op import Op, Saved
 from gradcore.ops.arithmetic import less, mul, where
 from gradcore.ops.fused import fused
 from gradcore.ops.samples import key as key_sample
@@ -46,7 +46,7 @@ def _uniform_impl(xp: Any, out: Any, key: Any, shape: Shape, dtype: Any) -> Any:
     return y
 
 
-uniform_op = indexed(
+uniform_op: Op = indexed(
     "uniform",
     ("key",),
     params=("shape", "dtype"),
@@ -73,7 +73,7 @@ def _split_impl(xp: Any, out: Any, key: Any, count: int) -> Any:
     return out
 
 
-split_key_op = indexed(
+split_key_op: Op = indexed(
     "split_key",
     ("key",),
     params=("count",),
@@ -93,7 +93,7 @@ def _next_impl(xp: Any, out: Any, state: Any) -> Any:
     return y
 
 
-next_key_op = indexed(
+next_key_op: Op = indexed(
     "next_key",
     ("state",),
     impl=_next_impl,
@@ -112,7 +112,7 @@ def _keep(key: Any, shape: Shape, dtype: Any, rate: float) -> Any:
 
 
 def _drawn(dtype: Any) -> Any:
-    """dtype in which a mask is drawn: the same for float16 and float32, so that they drop the same elements."""
+    """Dtype in which a mask is drawn: the same for float16 and float32, so that they drop the same elements."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
@@ -134,7 +134,7 @@ def _dropout_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     return bind(dropout_op, (g, xs[1]), params), None
 
 
-dropout_op = fused(
+dropout_op: Op = fused(
     "dropout",
     ("x", "key"),
     params=("rate",),
@@ -162,7 +162,7 @@ _dropout = public(dropout_op, _dropout_raw)
 
 
 def dropout(x: Any, key: Any, rate: float = 0.5) -> Any:
-    """x with elements set to zero at random, the others scaled by 1 / (1 - rate).
+    """X with elements set to zero at random, the others scaled by 1 / (1 - rate).
 
     Saves the key, not the mask (Srivastava et al., 2014, JMLR 15).
 

@@ -85,7 +85,7 @@ REDUCTION_SAMPLES = (
     sample(normal(), params=((), False)),
 )
 
-sum_op = linear(
+sum_op: Op = linear(
     "sum",
     ("x",),
     params=("axes", "keepdims"),
@@ -99,7 +99,7 @@ sum_op = linear(
 _sum = public(sum_op, lambda needed: _spread_raw)
 
 
-def sum(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def sum(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
     """Sum over axes.
 
     Args:
@@ -135,7 +135,7 @@ def _mean_raw(r: Any, g: Any) -> Any:
     return _spread_raw(r, g)
 
 
-mean_op = linear(
+mean_op: Op = linear(
     "mean",
     ("x",),
     params=("axes", "keepdims"),
@@ -178,7 +178,7 @@ def _max_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
     return bind(sum_op, (mul(_shares(xs[0], ys[0], params), tangents[0]),), params)
 
 
-max_op = indexed(
+max_op: Op = indexed(
     "max",
     ("x",),
     params=("axes", "keepdims"),
@@ -199,7 +199,7 @@ max_op = indexed(
 _max = public(max_op)
 
 
-def max(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def max(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
     """Maximum over axes; NaN if there is one. Equal maxima share the gradient. Arguments as for `sum`."""
     x = as_tensor(as_operand(x, max_op))
     return _max(x, normal_axes(axis, len(x.shape)), keepdims)
@@ -237,7 +237,7 @@ def _logsumexp_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     return mul(exp(sub(x, _finite(kept(y, shape, *params)))), kept(g, shape, *params))
 
 
-logsumexp_op = fused(
+logsumexp_op: Op = fused(
     "logsumexp",
     ("x",),
     params=("axes", "keepdims"),

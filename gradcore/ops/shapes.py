@@ -10,7 +10,7 @@ import numpy as np
 from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import OPS, Promotion
+from gradcore.core.op import OPS, Op, Promotion
 from gradcore.ops.operands import as_operand, as_tensor, bind_general, common_dtype
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.structural import first_operand, indexed, linear, normal_axis, public, viewed
@@ -27,7 +27,7 @@ def _cast_impl(xp: Any, out: Any, x: Any, dtype: Any) -> Any:
     return out
 
 
-cast_op = linear(
+cast_op: Op = linear(
     "cast",
     ("x",),
     params=("dtype",),
@@ -51,7 +51,7 @@ def cast(x: Any, dtype: Any) -> Any:
     return bind_general(cast_op, (x,), (np.dtype(dtype),))  # a short-cut record would not know the dtype of x
 
 
-stop_gradient_op = indexed(
+stop_gradient_op: Op = indexed(
     "stop_gradient",
     ("x",),
     impl=lambda xp, out, x: x[...],
@@ -84,7 +84,7 @@ def _check_reshape(x: Aval, shape: Shape) -> Aval:
     return x.update(shape=shape)
 
 
-reshape_op = linear(
+reshape_op: Op = linear(
     "reshape",
     ("x",),
     params=("shape",),
@@ -142,7 +142,7 @@ def _inverse(axes: Shape) -> Shape:
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-transpose_op = linear(
+transpose_op: Op = linear(
     "transpose",
     ("x",),
     params=("axes",),
@@ -196,7 +196,7 @@ def _broadcast_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return bind(broadcast_to_op, (x,), ((size, *shape),))
 
 
-broadcast_to_op = linear(
+broadcast_to_op: Op = linear(
     "broadcast_to",
     ("x",),
     params=("shape",),
@@ -228,7 +228,7 @@ def _insert(x: Any, axes: Shape) -> Any:
     return x[tuple(index)]
 
 
-expand_dims_op = linear(
+expand_dims_op: Op = linear(
     "expand_dims",
     ("x",),
     params=("axes",),
@@ -272,7 +272,7 @@ def _unpad(g: Any, avals: Any, params: Any, i: int) -> Any:
     return bind(OPS["slice"], (g,), (index,))
 
 
-pad_op = linear(
+pad_op: Op = linear(
     "pad",
     ("x",),
     params=("widths", "value"),
@@ -339,7 +339,7 @@ def _concatenate_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
     return bind(concatenate_op, whole, (params[0] + 1,))
 
 
-concatenate_op = linear(
+concatenate_op: Op = linear(
     "concatenate",
     ("tensors",),
     params=("axis",),

@@ -11,7 +11,7 @@ from gradcore import ops
 from gradcore.core.cell import Cell, update
 from gradcore.core.op import Op
 from gradcore.core.tensor import Tensor
-from gradcore.state_dict import restore, snapshot
+from gradcore.io.state_dict import restore, snapshot
 
 
 class Hyper:

@@ -1,4 +1,4 @@
-"""vmap against a Python loop: the values, the gradient and the tangent of every op, for any choice of mapped operands."""
+"""vmap against a Python loop: values, gradients and tangents of an op, for any choice of mapped operands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_plan(rng: np.random.Generator, draw: Sequence[Any]) -> Plan:
 
 
 def assert_vmapped(function: Function, draws: Sequence[Sequence[Any]], plan: Plan, what: str) -> None:
-    """vmap of `function` = stacked results of a loop over the draws."""
+    """Vmap of `function` = stacked results of a loop over the draws."""
     got = vmap(function, in_axes=plan.axes)(*plan.stacked(draws))
     rows = [function(*plan.example(draws, i)) for i in range(len(draws))]
     want = [np.stack([raw(out) for out in column]) for column in zip(*rows, strict=True)]

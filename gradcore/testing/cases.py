@@ -48,7 +48,7 @@ class Case:
         return [k for k, x in enumerate(operands) if x.dtype.kind == "f" and self.op.can_differentiate(k)]
 
     def differentiable(self) -> bool:
-        """Does any operand of the sample have a derivative, and any output a floating dtype?"""
+        """Whether some operand of the sample has a derivative, and some output a floating dtype."""
         operands = self.operands()
         outs = self.call(*operands)
         return bool(self.moving(operands)) and any(out.dtype.kind == "f" for out in outs)

@@ -40,7 +40,7 @@ def assert_near(got: Any, want: Any, what: str, allowed: Any) -> None:
     if bad.any():
         worst = np.unravel_index(np.argmax(np.where(bad, np.nan_to_num(error, nan=np.inf), -1.0)), got.shape)
         place = tuple(map(int, worst))
-        raise AssertionError(f"{what}: entry {list(place)} is {got[place]!r}, expected {want[place]!r}")
+        raise AssertionError(f"{what}: entry {list(place)} is {float(got[place])!r}, expected {float(want[place])!r}")
 
 
 def assert_same_bits(got: Any, want: Any, what: str) -> None:

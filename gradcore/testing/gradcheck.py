@@ -1,9 +1,9 @@
 """Derivatives against finite differences, and reverse mode against forward mode, to any order.
 
-Along a random direction v, central differences give an approximation of the product of the Jacobian with v.  Forward
-mode must give the same, entry by entry; reverse mode must give the same sum for a random cotangent.  Then the derivative
-itself is a function (of the arguments and of the direction or cotangent) and is checked in the same way, one order down.
-So each order takes one finite difference only, and high orders are as accurate as the first.
+Along a random direction v, central differences approximate the product of the Jacobian with v.  Forward mode must give
+the same, entry by entry; reverse mode must give the same sum for a random cotangent.  Then the derivative itself is a
+function (of the arguments and of the direction or cotangent) and is checked in the same way, one order down.  So each
+order takes one finite difference only, and high orders are as accurate as the first.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from gradcore.testing.cases import Application, Case, applications, cotangents_f
 from gradcore.testing.compare import assert_all, assert_close, assert_same_bits
 
 
-
 def check_meaning(case: Case) -> None:
     """Every fused op that the case and its derivatives perform does what it means; so do its derivatives."""
     for application in applications(case, case.operands()):
@@ -42,7 +41,7 @@ def check_partials(case: Case) -> None:
 
 
 def _check_derivatives(case: Case, derived: Op) -> None:
-    """vjp and jvp of the case's op equal those of `derived` (of its meaning where it has one)."""
+    """Vjp and jvp of the case's op equal those of `derived` (of its meaning where it has one)."""
     if not case.differentiable():
         return
 
@@ -71,7 +70,7 @@ def check_out(case: Case) -> None:
 
 
 def is_view(application: Application) -> bool:
-    """Is the result a view of an operand?"""
+    """Whether the result is a view of an operand."""
     op = application.op
     avals = [aval_of(v) for v in application.values]
     return op.alias is not None and op.alias(*avals, *application.params) is not None
@@ -123,4 +122,3 @@ def check_abstract(case: Case) -> None:
             real = [(o.shape, o.dtype) for o in application.outputs]
             what = f"'{application.op.name}' on {avals}"
             assert [(a.shape, a.dtype) for a in stated] == real, f"{what}: gave {real}, but `abstract` says {stated}"
-

@@ -1,8 +1,9 @@
 """Zeros, huge and tiny numbers, infinities and NaN: no overflow and no NaN where the function is finite."""
 
-import gradcore as gc
 import numpy as np
 import pytest
+
+import gradcore as gc
 from gradcore.core.op import OPS, Family
 
 pytestmark = [
@@ -67,7 +68,8 @@ def assert_equal(got, want, what):
     want = want.astype(got.dtype)
     close = np.abs(got - want) <= 8 * np.finfo(got.dtype).eps * np.maximum(np.abs(want), 1)
     wrong = ~(close | (got == want) | (np.isnan(got) & np.isnan(want)))
-    assert not wrong.any(), f"{what}: " + ", ".join(f"{g!r} for {w!r}" for g, w in zip(got[wrong], want[wrong], strict=True))
+    pairs = zip(got[wrong], want[wrong], strict=True)
+    assert not wrong.any(), f"{what}: " + ", ".join(f"{g!r} for {w!r}" for g, w in pairs)
 
 
 def test_every_unary_op_has_a_reference():

@@ -3,14 +3,15 @@
 import importlib
 import pkgutil
 
-import gradcore.ops
 import pytest
+
+import gradcore.ops
 from gradcore.core.op import OPS
 from gradcore.testing.cases import cases_of, public_functions
 from gradcore.testing.paths import check_paths
 
-MODULES = [importlib.import_module(f"gradcore.ops.{found.name}") for found in pkgutil.iter_modules(gradcore.ops.__path__)]
-PUBLIC = public_functions(MODULES)
+NAMES = [found.name for found in pkgutil.iter_modules(gradcore.ops.__path__)]
+PUBLIC = public_functions([importlib.import_module(f"gradcore.ops.{name}") for name in NAMES])
 GENERAL_ONLY = {"cast", "concatenate", "unslice", "sgd", "sgd_momentum", "adamw", "next_key", "split_key", "uniform"}
 
 

@@ -1,8 +1,9 @@
 """dtypes meet by NumPy 2's rules, on arrays and on Python scalars."""
 
-import gradcore as gc
 import numpy as np
 import pytest
+
+import gradcore as gc
 
 DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64"]
 SCALARS = [True, 1, 1.0]
@@ -20,7 +21,7 @@ BINARY = {
     "not_equal": np.not_equal,
     "where": lambda a, b: np.where(np.True_, a, b),
 }
-UNARY = {"exp": np.exp, "log": np.log, "sin": np.sin, "tanh": np.tanh, "sqrt": np.sqrt, "abs": np.abs, "square": np.square}
+UNARY = {name: getattr(np, name) for name in ("exp", "log", "sin", "tanh", "sqrt", "abs", "square")}
 
 
 def operands():

@@ -1,6 +1,7 @@
 """Every op of the table, on every sample: all rules against each other."""
 
 import pytest
+
 from gradcore.testing.cases import cases_of
 from gradcore.testing.ops import CHECKS
 

@@ -1,0 +1,279 @@
+"""Optimisers against loops in NumPy; state, memory, captures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradcore as gc
+from gradcore import nn, optim
+
+SHAPES = [(3, 2), (), (4,)]
+
+
+def sgd(lr: float, momentum: float, decay: float) -> Callable[[Any], Generator[Any, Any, None]]:
+    def steps(p: Any) -> Generator[Any, Any, None]:
+        v = np.zeros_like(p)
+        while True:
+            g = yield p
+            v = momentum * v + g + decay * p
+            p = p - lr * v
+
+    return steps
+
+
+def adamw(lr: float, beta1: float, beta2: float, eps: float, decay: float) -> Callable[[Any], Generator[Any, Any, None]]:
+    def steps(p: Any) -> Generator[Any, Any, None]:
+        m = v = np.zeros_like(p)
+        t = 0
+        while True:
+            g = yield p
+            t += 1
+            p = p - lr * decay * p
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g**2
+            p = p - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+
+    return steps
+
+
+CASES: list[Any] = [
+    pytest.param(lambda ps: optim.SGD(ps, lr=0.1), sgd(0.1, 0, 0), id="sgd"),
+    pytest.param(lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9), sgd(0.1, 0.9, 0), id="momentum"),
+    pytest.param(lambda ps: optim.SGD(ps, lr=0.1, weight_decay=0.1), sgd(0.1, 0, 0.1), id="decay"),
+    pytest.param(lambda ps: optim.SGD(ps, 0.1, 0.8, 0.1), sgd(0.1, 0.8, 0.1), id="momentum and decay"),
+    pytest.param(lambda ps: optim.AdamW(ps), adamw(1e-3, 0.9, 0.999, 1e-8, 1e-2), id="adamw"),
+    pytest.param(
+        lambda ps: optim.AdamW(ps, 0.1, (0.7, 0.8), 0.01, 0.3), adamw(0.1, 0.7, 0.8, 0.01, 0.3), id="adamw, other values"
+    ),
+]
+MAKERS: list[Any] = [pytest.param(case.values[0], id=case.id) for case in CASES]
+
+
+def parameters(dtype: Any = np.float64) -> list[nn.Parameter]:
+    generator = np.random.default_rng(0)
+    return [nn.Parameter(np.asarray(generator.normal(size=shape), dtype)) for shape in SHAPES]
+
+
+def give_gradients(cells: list[nn.Parameter], seed: int = 0) -> list[Any]:
+    generator = np.random.default_rng(100 + seed)
+    grads = [np.asarray(generator.normal(size=p.shape), p.dtype) for p in cells]
+    for p, g in zip(cells, grads, strict=True):
+        p.grad = gc.tensor(g)
+    return grads
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5), (np.float16, 1e-2)])
+@pytest.mark.parametrize(("make", "reference"), CASES)
+def test_steps_follow_the_formula(make: Any, reference: Any, dtype: Any, tolerance: float) -> None:
+    cells = parameters(dtype)
+    references = [reference(p.numpy().astype(np.float64)) for p in cells]
+    for steps in references:
+        next(steps)
+    optimizer = make(cells)
+    for number in range(6):
+        grads = give_gradients(cells, number)
+        expected = [steps.send(g.astype(np.float64)) for steps, g in zip(references, grads, strict=True)]
+        optimizer.step()
+        for p, value in zip(cells, expected, strict=True):
+            assert p.dtype == dtype
+            np.testing.assert_allclose(p.numpy(), value, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_detached_tensor_keeps_its_values(make: Any) -> None:
+    cells = parameters()
+    optimizer = make(cells)
+    for number in range(2):
+        old = [p.detach() for p in cells]
+        before = [value.numpy().copy() for value in old]
+        give_gradients(cells, number)
+        optimizer.step()
+        for value, expected, p in zip(old, before, cells, strict=True):
+            np.testing.assert_array_equal(value.numpy(), expected)
+            assert (p.numpy() != expected).any()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_memory_is_used_again_where_nothing_else_holds_it(make: Any) -> None:
+    cells = parameters()
+    optimizer = make(cells)
+    slots = [slot for group in optimizer.groups for row in group.slots for slot in row]
+    places = [cell.read().data.ctypes.data for cell in [*cells, *slots]]
+    for number in range(3):
+        give_gradients(cells, number)
+        optimizer.step()
+    assert [cell.read().data.ctypes.data for cell in [*cells, *slots]] == places
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_parameters_without_a_gradient_are_skipped(make: Any) -> None:
+    cells = parameters()
+    optimizer = make([*cells, nn.Parameter([1.0], requires_grad=False)])
+    optimizer.step()
+    give_gradients(cells)
+    cells[1].grad = None
+    before = [p.numpy().copy() for p in cells]
+    optimizer.step()
+    changed = [bool((p.numpy() != old).any()) for p, old in zip(cells, before, strict=True)]
+    assert changed == [True, False, True]
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in cells)
+    before = [p.numpy().copy() for p in cells]
+    optimizer.step()
+    for p, old in zip(cells, before, strict=True):
+        np.testing.assert_array_equal(p.numpy(), old)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_dtypes_may_be_mixed(make: Any) -> None:
+    single, double = parameters(np.float32), parameters(np.float64)
+    apart = parameters(np.float32)
+    for cells in (single, double, apart):
+        give_gradients(cells)
+    make([*single, *double]).step()
+    make(apart).step()
+    for p, q, wide in zip(single, apart, double, strict=True):
+        assert (p.dtype, wide.dtype) == (np.float32, np.float64)
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_state_continues_bit_for_bit(make: Any) -> None:
+    first = parameters()
+    optimizer = make(first)
+    for number in range(2):
+        give_gradients(first, number)
+        optimizer.step()
+    second = [nn.Parameter(p.read().detach()) for p in first]
+    resumed = make(second)
+    resumed.load_state_dict(optimizer.state_dict())
+    for number in range(2, 4):
+        for cells, one in ((first, optimizer), (second, resumed)):
+            give_gradients(cells, number)
+            one.step()
+    for p, q in zip(first, second, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
+def test_state_of_another_kind_is_refused() -> None:
+    with pytest.raises(KeyError, match="does not fit"):
+        optim.AdamW(parameters()).load_state_dict(optim.SGD(parameters()).state_dict())
+
+
+def test_learning_rate_can_be_set_by_number_and_tensor() -> None:
+    p = nn.Parameter([1.0, 2.0])
+    optimizer = optim.SGD([p], lr=0.5)
+    assert optimizer.lr == 0.5
+    optimizer.lr = 0.01
+    assert optimizer.lr == 0.01
+    optimizer.lr = gc.tensor(2.0, dtype=np.float64)
+    p.grad = gc.tensor([1.0, 1.0])
+    optimizer.step()
+    assert p.numpy().tolist() == [-1.0, 0.0]
+    with pytest.raises(ValueError, match="lr must be a finite number"):
+        optimizer.lr = -1.0
+
+
+def test_hyperparameters_that_were_left_out() -> None:
+    optimizer = optim.SGD(parameters())
+    assert optimizer.momentum == 0.0
+    with pytest.raises(ValueError, match=r"made without momentum; make a new one: SGD\(\.\.\., momentum=\.\.\.\)"):
+        optimizer.momentum = 0.9
+    assert (optim.AdamW(parameters()).beta2, optim.AdamW(parameters()).eps) == (0.999, 1e-8)
+
+
+def test_wrong_arguments() -> None:
+    p = nn.Parameter([1.0])
+    with pytest.raises(ValueError, match="got no parameters"):
+        optim.SGD([])
+    with pytest.raises(ValueError, match="twice"):
+        optim.SGD([p, p])
+    with pytest.raises(TypeError, match="got dict instead of a parameter"):
+        optim.SGD([{"params": [p]}])
+    with pytest.raises(ValueError, match="betas must lie in"):
+        optim.AdamW([p], betas=(0.9, 1.0))
+    for value in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="weight_decay must be"):
+            optim.AdamW([p], weight_decay=value)
+    optim.SGD(p, lr=0.1)
+
+
+def test_backward_after_a_step_names_the_parameter() -> None:
+    layer = nn.Sequential(nn.Linear(2, 1))
+    loss = layer(gc.ones(1, 2)).sum()
+    loss2 = layer(gc.ones(1, 2)).sum()
+    loss.backward()
+    optim.SGD(layer.parameters(), lr=0.1).step()
+    with pytest.raises(RuntimeError, match=r"parameter 0\.(weight|bias) was assigned after the forward pass"):
+        loss2.backward()
+
+
+def capture(optimizer_of: Callable[[Any], Any]) -> Any:
+    gc.random.seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1))
+    optimizer = optimizer_of(model.parameters())
+
+    def train_step(x: Any, y: Any) -> Any:
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    before = model.state_dict()
+    graph = gc.make_graph(train_step)(gc.ones(4, 2), gc.ones(4, 1))
+    for name, value in model.state_dict().items():  # nothing was computed, no cell changed
+        assert value.data is before[name].data
+    return graph
+
+
+PATHS = ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize(
+    ("make", "slots", "changed", "constant"),
+    [
+        (lambda ps: optim.SGD(ps, lr=0.1), [], [], ["SGD.lr"]),
+        (
+            lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9),
+            ["momentum_buffer"],
+            [],
+            ["SGD.lr", "SGD.momentum", "SGD.weight_decay"],
+        ),
+        (
+            lambda ps: optim.AdamW(ps),
+            ["exp_avg", "exp_avg_sq"],
+            ["AdamW.step"],
+            [f"AdamW.{name}" for name in ("lr", "beta1", "beta2", "eps", "weight_decay")],
+        ),
+    ],
+    ids=["sgd", "momentum", "adamw"],
+)
+def test_a_captured_step(make: Any, slots: list[str], changed: list[str], constant: list[str]) -> None:
+    graph = capture(make)
+    donated = {slot.cell.name for slot in graph.cells if slot.donated}
+    read = {slot.cell.name for slot in graph.cells if slot.before is not None and not slot.assigned}
+    expected = {*PATHS, *changed, "random", *[f"{path}.{slot}" for path in PATHS for slot in slots]}
+    assert donated == expected
+    assert read == set(constant)
+    assert sum(node.op.name in ("sgd", "sgd_momentum", "adamw") for node in graph.nodes) == 1
+
+
+def test_a_step_makes_no_reference_cycles() -> None:
+    import gc as collector
+
+    cells = parameters(np.float32)
+    optimizer = optim.AdamW(cells)
+    give_gradients(cells)
+    optimizer.step()
+    collector.collect()
+    for _ in range(3):
+        give_gradients(cells)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert collector.collect() == 0
