@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from steps import FRAMEWORKS, PROBLEMS, Step, agree
+from steps import FRAMEWORKS, PROBLEMS, agree
 from timing import (
     clean_environment,
     interleave,
@@ -28,10 +28,10 @@ from timing import (
     ratio,
     restart_without_slowing_variables,
     table,
-    timed_block,
 )
 
 ROUNDS = 60
+PAUSE = 0.05
 PARTS = (*PROBLEMS, "overhead", "startup")
 
 
@@ -72,9 +72,9 @@ def measure_steps(key: str, steps: int | None) -> dict[str, Any]:
     """Medians per step and ratios of all installed libraries on one problem, after checking that they agree."""
     problem = PROBLEMS[key]
     losses = agree(problem)
-    runs = _warm({f.name: f.make(problem) for f in FRAMEWORKS if f.installed})
+    runs = {f.name: f.make(problem) for f in FRAMEWORKS if f.installed}
     block = max((steps or problem.steps) // ROUNDS, 1)
-    times = interleave(runs, block, ROUNDS)
+    times = interleave(runs, block, ROUNDS, PAUSE if _threads(key) > 1 else 0.0)
     return {
         "problem": asdict(problem),
         "loss after 3 steps": losses,
@@ -83,12 +83,6 @@ def measure_steps(key: str, steps: int | None) -> dict[str, Any]:
         "ratios": {name: ratio(times, name, "gradcore") for name in times if name != "gradcore"},
         "to NumPy": {name: ratio(times, name, "NumPy by hand") for name in times},
     }
-
-
-def _warm(runs: dict[str, Step]) -> dict[str, Step]:
-    for run in runs.values():
-        timed_block(run, 10)
-    return runs
 
 
 def measure_overhead() -> dict[str, Any]:

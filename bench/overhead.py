@@ -18,7 +18,7 @@ from timing import difference, interleave, median
 
 import gradcore as gc
 from gradcore.backend.numpy_backend import numpy_kernel
-from gradcore.core.op import OPS
+from gradcore.core.op import OPS, Op
 from gradcore.ops.elementwise import backward_of
 
 LENGTH = 50
@@ -62,12 +62,17 @@ def chain(apply: Callable[[Any], Any]) -> Run:
     return run
 
 
+def _kernel(op: Op) -> Callable[..., Any]:
+    kernel: Callable[..., Any] = numpy_kernel(op.spec.forward).typed(np.float32)
+    return kernel
+
+
 def elementwise(name: str, *others: Array) -> Case:
     """An elementwise op, of which only the first operand wants a gradient."""
     op, function = OPS[name], getattr(gc, name)
     back = backward_of(op, (True, *[False] * len(others)))
-    forward = numpy_kernel(op.spec.forward).call
-    backward = numpy_kernel(back.op.spec.forward).call if back.op else None
+    forward = _kernel(op)
+    backward = _kernel(back.op) if back.op else None
     x, g = _array(*SHAPE), np.ones(SHAPE, np.float32)
     saved = [*[(x, *others)[i] for i in back.saved.inputs], *[x for _ in back.saved.outputs]]
 
@@ -139,7 +144,7 @@ def summed() -> Case:
     x, g = _array(1, 8), np.ones((1, 8), np.float32)
 
     def bare() -> None:
-        np.add.reduce(x, (0,), None, None, True)
+        np.add.reduce(x, (0,), keepdims=True)
         np.broadcast_to(g, (1, 8))
 
     return Case(chain(lambda y: gc.sum(y, 0, True)), bare)

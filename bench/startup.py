@@ -25,7 +25,7 @@ assert "cupy" not in sys.modules, "importing {name} imported cupy"
 
 
 def import_milliseconds(name: str, cache: str) -> float:
-    """Milliseconds that `import name` takes in a new process, which must not import cupy; bytecode is kept in `cache`."""
+    """Milliseconds that `import name` takes in a new process, which must not import cupy; `cache` keeps bytecode."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = cache
     command = [sys.executable, "-c", PROGRAM.format(name=name)]

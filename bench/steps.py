@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -197,8 +198,8 @@ def _cross_entropy(z: Array, labels: Array, rows: Array) -> tuple[Any, Array]:
 
 def torch_step(problem: Problem) -> Step:
     """PyTorch, eager."""
-    import torch
-    from torch import nn
+    torch: Any = import_module("torch")  # as Any: its backward() is not annotated
+    nn = torch.nn
 
     torch.set_num_threads(problem.threads or len(os.sched_getaffinity(0)))
     model = nn.Sequential(*_layers(nn, problem))

@@ -6,7 +6,6 @@ the same.  So ratios and differences are taken within a round, and then their me
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import sys
@@ -15,8 +14,8 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
 from pathlib import Path
-from statistics import median
-from time import perf_counter
+from statistics import median as median
+from time import perf_counter, sleep
 from typing import Any
 
 Times = dict[str, list[float]]
@@ -25,8 +24,12 @@ SLOWING_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PACKAGES = ("gradcore", "numpy", "torch", "jax", "autograd")
 
 
-def interleave(runs: Mapping[str, Callable[[], Any]], block: int, rounds: int) -> Times:
-    """Microseconds per call of each of `runs`, one figure per round; the order turns from round to round."""
+def interleave(runs: Mapping[str, Callable[[], Any]], block: int, rounds: int, pause: float = 0.0) -> Times:
+    """Microseconds per call of each of `runs`, one figure per round; the order turns from round to round.
+
+    `pause` is how many seconds to wait before each block.  The threads of OpenBLAS, OpenMP and XLA spin for a while
+    when their work is done, and would take the cores from the library that comes next.
+    """
     names = list(runs)
     times: Times = {name: [] for name in names}
     for name in names:
@@ -34,13 +37,14 @@ def interleave(runs: Mapping[str, Callable[[], Any]], block: int, rounds: int) -
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            sleep(pause)
             times[name].append(timed_block(runs[name], block))
     return times
 
 
 def timed_block(run: Callable[[], Any], block: int) -> float:
-    """Microseconds per call; the block ends when its last result can be read, which waits for asynchronous work."""
-    gc.collect(0)
+    """Microseconds per call after an untimed one; the last result is read, which waits for asynchronous work."""
+    _finish(run())
     start = perf_counter()
     for _ in repeat(None, block - 1):
         run()

@@ -179,7 +179,7 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
 
     def compile_self() -> Any:
         eager = make()
-        namespace: dict[str, Any] = function.__globals__
+        namespace = _globals(function)
         source = eager.source()
         namespace.update(eager.namespace)
         filename = f"<gradcore op {name}>"
@@ -192,6 +192,10 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
     function.__doc__ = doc
     function.__module__ = "gradcore"
     return function  # type: ignore[no-any-return]
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    return function.__globals__  # type: ignore[no-any-return]
 
 
 def _stub_code(name: str, signature: tuple[str, ...]) -> CodeType:

@@ -301,6 +301,8 @@ def _finish(level: Batch, out: Any, place: int | None) -> Any:
             raise BatchError("vmap was told out_axes=None for a result that differs between examples")
         return out
     value = out.value if mapped else bind(OPS["broadcast_to"], (out,), ((level.size, *out.shape),))
+    if not -len(value.shape) <= place < len(value.shape):
+        raise BatchError(f"vmap was told out_axes={place} for a result of shape {value.shape}, examples included")
     return value if place == 0 else _moved(value, 0, place % len(value.shape))
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo"}
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     try:
         sys.exit(_run())
     except KeyboardInterrupt:
-        _stop("interrupted", 130)
+        _stop("interrupted", INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package not in EXTRAS:
@@ -26,10 +27,17 @@ def main() -> None:
 
 def _run() -> int:
     """The exit code of the command; wrong usage becomes one line, not a panel."""
+    from typer import Abort
+
     from gradcore.cli.app import app
 
     try:
-        return int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False) or 0)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
+    except Abort:  # what older versions of typer make of it
+        raise KeyboardInterrupt from None
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

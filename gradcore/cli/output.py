@@ -26,8 +26,7 @@ def json_file(path: Path | None) -> Iterator[Write]:
     if path is None:
         yield lambda result: None
         return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _claim(path, part)
+    part = _claim(path)
 
     def write(result: dict[str, Any]) -> None:
         part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -39,10 +38,13 @@ def json_file(path: Path | None) -> Iterator[Write]:
         part.unlink(missing_ok=True)
 
 
-def _claim(path: Path, part: Path) -> None:
+def _claim(path: Path) -> Path:
+    """An empty file beside `path`, which proves that one can be made there."""
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a directory; name a file", param_hint="'--json'")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
     except OSError as error:
         raise typer.BadParameter(f"cannot write {path}: {error.strerror}", param_hint="'--json'") from error
+    return part

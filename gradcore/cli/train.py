@@ -88,6 +88,8 @@ def digits(
 
 def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
     """Train with these settings: a dictionary that holds them and what came out."""
+    from tqdm import tqdm
+
     from gradcore import nn, random
     from gradcore.train import accuracy, datasets, fit
 
@@ -96,9 +98,9 @@ def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
     model = _network([64, *settings["hidden"], 10], settings["activation"])
     optimizer = _optimizer(model, settings)
     batches = datasets.shuffled(data.train_x, data.train_y, settings["batch_size"])
-    with _bar(settings["epochs"]) as report:
+    with tqdm(total=settings["epochs"], desc="digits", unit="epoch") as bar:
         start = time.perf_counter()
-        history = fit(model, nn.functional.cross_entropy, optimizer, batches, settings["epochs"], report)
+        history = fit(model, nn.functional.cross_entropy, optimizer, batches, settings["epochs"], _reporter(bar))
         seconds = time.perf_counter() - start
     return {
         **settings,
@@ -128,24 +130,14 @@ def _optimizer(model: nn.Module, settings: dict[str, Any]) -> optim.Optimizer:
     return optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
 
 
-class _bar:  # noqa: N801 - used as a function
-    """A progress bar on stderr while the block runs; gives the function that `fit` reports to."""
+def _reporter(bar: Any) -> Callable[[Progress], None]:
+    """The function that `fit` reports to: it moves the bar and shows the loss of the epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        from tqdm import tqdm
+    def report(progress: Progress) -> None:
+        bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
+        bar.update()
 
-        self.bar = tqdm(total=epochs, desc="digits", unit="epoch")
-
-    def __enter__(self) -> Callable[[Progress], None]:
-        return self.report
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
-
-    def report(self, progress: Progress) -> None:
-        """Show the loss of an epoch."""
-        self.bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
-        self.bar.update()
+    return report
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ class Aval:
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
+        return int(self.size * self.dtype.itemsize)
 
     @property
     def floating(self) -> bool:

@@ -149,7 +149,7 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
 
 def _all_on_host(cells: Sequence[Cell]) -> bool:
-    return all([cell.tensor is not None and type(cell.tensor.data) is np.ndarray for cell in cells])
+    return all(cell.tensor is not None and type(cell.tensor.data) is np.ndarray for cell in cells)
 
 
 def _unshared_counts() -> tuple[int, int]:

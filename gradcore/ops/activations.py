@@ -25,9 +25,7 @@ relu = elementwise(
 gelu = elementwise(
     "gelu",
     lambda x: 0.5 * x * e.erfc(-math.sqrt(0.5) * x),
-    partials=lambda y, x: (
-        0.5 * e.erfc(-math.sqrt(0.5) * x) + x * (math.sqrt(0.5 / math.pi) * e.exp(-0.5 * (x * x)))
-    ),
+    partials=lambda y, x: 0.5 * e.erfc(-math.sqrt(0.5) * x) + x * (math.sqrt(0.5 / math.pi) * e.exp(-0.5 * (x * x))),
     samples=unary(),
     doc="Gaussian error linear unit, x * Phi(x), exact (Hendrycks and Gimpel, 2016, arXiv:1606.08415).",
 )

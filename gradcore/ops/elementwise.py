@@ -348,9 +348,7 @@ def align(mapped: Sequence[bool], xs: Sequence[Any]) -> list[Any]:
     """Give mapped operands one rank, so that broadcasting leaves the mapped axis in front."""
     ranks = [len(x_shape(x)) - own for x, own in zip(xs, mapped, strict=True)]
     rank = max(ranks)
-    return [
-        _raised(x, rank - r) if own and r < rank else x for x, own, r in zip(xs, mapped, ranks, strict=True)
-    ]
+    return [_raised(x, rank - r) if own and r < rank else x for x, own, r in zip(xs, mapped, ranks, strict=True)]
 
 
 def _raised(x: Any, missing: int) -> Any:

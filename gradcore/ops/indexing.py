@@ -301,5 +301,3 @@ def _expanded(keys: tuple[Any, ...], ndim: int) -> list[Any]:
     at = dots[0] if dots else len(keys)
     rest = keys[at + 1 :] if dots else ()
     return [*keys[:at], *[slice(None)] * (ndim - given), *rest]
-
-

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.autodiff.record import sum_to
+from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion
@@ -43,8 +44,7 @@ def _raw(needed: Any) -> Any:
 
     def raw(r: Any, g: Any) -> Any:
         shape_a, shape_b = r.avals
-        b = r.saved[-1] if first else None
-        a = r.saved[0] if second else None
+        a, b = r.saved[0], r.saved[-1]
         return (
             unbroadcast(matmul_impl(NUMPY, None, g, b.swapaxes(-1, -2)), shape_a) if first else None,
             unbroadcast(matmul_impl(NUMPY, None, a.swapaxes(-1, -2), g), shape_b) if second else None,

@@ -34,9 +34,9 @@ def _meaning(x: Any, w: Any, b: Any, eps: float) -> Any:
 def _impl(xp: Any, out: Any, x: Any, w: Any, b: Any, eps: float) -> Any:
     np = xp.np
     rows = (*x.shape[:-1], 1)
-    y, average, rstd = (xp.empty(x.shape, x.dtype), xp.empty(rows, x.dtype), xp.empty(rows, x.dtype)) if (
-        out is None
-    ) else out
+    y, average, rstd = (
+        (xp.empty(x.shape, x.dtype), xp.empty(rows, x.dtype), xp.empty(rows, x.dtype)) if (out is None) else out
+    )
     n = x.shape[-1]
     np.add.reduce(x, -1, None, average, True)
     np.true_divide(average, n, average)
@@ -76,9 +76,9 @@ def _vjp_meaning(g: Any, x: Any, w: Any, average: Any, rstd: Any, eps: float) ->
 
 def _vjp_impl(xp: Any, out: Any, g: Any, x: Any, w: Any, average: Any, rstd: Any, eps: float) -> Any:
     np = xp.np
-    gx, gw, gb = (xp.empty(x.shape, x.dtype), xp.empty(w.shape, x.dtype), xp.empty(w.shape, x.dtype)) if (
-        out is None
-    ) else out
+    gx, gw, gb = (
+        (xp.empty(x.shape, x.dtype), xp.empty(w.shape, x.dtype), xp.empty(w.shape, x.dtype)) if (out is None) else out
+    )
     before = tuple(range(x.ndim - 1))
     n = x.shape[-1]
     rows = (*x.shape[:-1], 1)
@@ -163,5 +163,3 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Any:
         eps: added to the variance.
     """
     return _layer_norm(x, weight, bias, eps)
-
-

@@ -89,13 +89,13 @@ def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") 
     kinds, smallest = SMALLEST.get(name, ("", dtype))
     if dtype.kind in kinds:
         return smallest
-    if promotion is Promotion.FLOAT and dtype.kind in "iub":
-        return FLOAT_OF[dtype.itemsize] if dtype.kind != "b" else np.dtype(np.float16)
-    return dtype
+    if promotion is Promotion.FLOAT and dtype.kind == "b":
+        return np.dtype(np.float16)
+    return FLOAT_OF[dtype.itemsize] if promotion is Promotion.FLOAT and dtype.kind in "iu" else dtype
 
 
 # Functions for which NumPy has no loop on these kinds of dtype, and the dtype of the smallest loop that it takes.
-SMALLEST = {
+SMALLEST: dict[str, tuple[str, np.dtype[Any]]] = {
     "div": ("iub", np.dtype(np.float64)),
     "power": ("b", np.dtype(np.int8)),
     "square": ("b", np.dtype(np.int8)),

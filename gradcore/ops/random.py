@@ -174,4 +174,3 @@ def dropout(x: Any, key: Any, rate: float = 0.5) -> Any:
     if not 0 <= rate < 1:
         raise ValueError(f"'dropout': rate must lie in [0, 1), not {rate}")
     return x if rate == 0 else _dropout(x, key, float(rate))
-

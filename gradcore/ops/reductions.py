@@ -257,5 +257,3 @@ def logsumexp(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes, without overflow. Arguments as for `sum`."""
     x = as_floating(x, logsumexp_op)
     return _logsumexp(x, normal_axes(axis, len(x.shape)), keepdims)
-
-

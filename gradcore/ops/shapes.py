@@ -101,9 +101,7 @@ reshape_op: Op = linear(
     ),
     doc="The same elements in C order in another shape.",
 )
-_reshape = public(
-    reshape_op, lambda needed: lambda r, g: (np.ascontiguousarray(g).reshape(r.avals[0]),)
-)
+_reshape = public(reshape_op, lambda needed: lambda r, g: (np.ascontiguousarray(g).reshape(r.avals[0]),))
 
 
 def reshape(x: Any, *shape: Any) -> Any:
@@ -333,9 +331,7 @@ def _piece(g: Any, avals: Any, params: Any, i: int) -> Any:
 
 
 def _concatenate_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    whole = [
-        x if own else bind(broadcast_to_op, (x,), ((size, *x.shape),)) for x, own in zip(xs, mapped, strict=True)
-    ]
+    whole = [x if own else bind(broadcast_to_op, (x,), ((size, *x.shape),)) for x, own in zip(xs, mapped, strict=True)]
     return bind(concatenate_op, whole, (params[0] + 1,))
 
 
@@ -370,7 +366,6 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis."""
     return concatenate([expand_dims(t, axis) for t in tensors], axis)
-
 
 
 def moveaxis(x: Any, source: int, destination: int) -> Any:

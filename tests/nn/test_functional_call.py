@@ -106,7 +106,7 @@ def test_assigned_cells_come_out_of_transforms() -> None:
         out, after = functional_call(module, cells, gc.tensor([2.0]))
         return out.sum(), after["total"]
 
-    gradient, total = gc.grad(loss, has_aux=True)({"total": [1.0], "factor": [5.0]})
+    gradient, total = gc.grad(loss, has_aux=True)({"total": gc.tensor([1.0]), "factor": gc.tensor([5.0])})
     assert total.numpy().tolist() == [3.0]
     assert gradient["factor"].numpy().tolist() == [2.0]
     assert module.total.numpy().tolist() == [0.0]

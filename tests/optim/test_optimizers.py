@@ -25,7 +25,9 @@ def sgd(lr: float, momentum: float, decay: float) -> Callable[[Any], Generator[A
     return steps
 
 
-def adamw(lr: float, beta1: float, beta2: float, eps: float, decay: float) -> Callable[[Any], Generator[Any, Any, None]]:
+def adamw(
+    lr: float, beta1: float, beta2: float, eps: float, decay: float
+) -> Callable[[Any], Generator[Any, Any, None]]:
     def steps(p: Any) -> Generator[Any, Any, None]:
         m = v = np.zeros_like(p)
         t = 0
@@ -47,7 +49,9 @@ CASES: list[Any] = [
     pytest.param(lambda ps: optim.SGD(ps, 0.1, 0.8, 0.1), sgd(0.1, 0.8, 0.1), id="momentum and decay"),
     pytest.param(lambda ps: optim.AdamW(ps), adamw(1e-3, 0.9, 0.999, 1e-8, 1e-2), id="adamw"),
     pytest.param(
-        lambda ps: optim.AdamW(ps, 0.1, (0.7, 0.8), 0.01, 0.3), adamw(0.1, 0.7, 0.8, 0.01, 0.3), id="adamw, other values"
+        lambda ps: optim.AdamW(ps, 0.1, (0.7, 0.8), 0.01, 0.3),
+        adamw(0.1, 0.7, 0.8, 0.01, 0.3),
+        id="adamw, other values",
     ),
 ]
 MAKERS: list[Any] = [pytest.param(case.values[0], id=case.id) for case in CASES]
