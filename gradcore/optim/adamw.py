@@ -16,6 +16,8 @@ STEP = 5  # place of the step count among the operands of the op
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
 
+    Parameters of one dtype share one step count; it advances whenever one of them has a gradient.
+
     Args:
         params: parameters, as `model.parameters()` gives.
         lr: learning rate.

@@ -2,7 +2,7 @@
 //
 // sigmoid: Logistic function, 1 / (1 + exp(-x)), without overflow for any x.
 //
-//     out0 = where(x >= 0, 1, exp(-abs(x))) / (1 + exp(-abs(x)))
+//     out0 = exp(minimum(x, 0)) / (1 + exp(-abs(x)))
 
 #ifndef REAL
 #define REAL float
@@ -16,7 +16,6 @@ extern "C" __global__ void sigmoid(
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
         const T x = x_in[i];
-        const T t0 = exp(-fabs(x));
-        out0[i] = (x >= T(0) ? T(1) : t0) / (T(1) + t0);
+        out0[i] = exp(x < T(0) || x != x ? x : T(0)) / (T(1) + exp(-fabs(x)));
     }
 }

@@ -2,7 +2,7 @@
 //
 // softplus_vjp: Backward of softplus.
 //
-//     out0 = g * (where(x >= 0, 1, exp(-abs(x))) / (1 + exp(-abs(x))))
+//     out0 = g * (exp(minimum(x, 0)) / (1 + exp(-abs(x))))
 
 #ifndef REAL
 #define REAL float
@@ -17,7 +17,6 @@ extern "C" __global__ void softplus_vjp(
     for (; i < n; i += stride) {
         const T g = g_in[i];
         const T x = x_in[i];
-        const T t0 = exp(-fabs(x));
-        out0[i] = g * ((x >= T(0) ? T(1) : t0) / (T(1) + t0));
+        out0[i] = g * (exp(x < T(0) || x != x ? x : T(0)) / (T(1) + exp(-fabs(x))));
     }
 }

@@ -2,9 +2,10 @@
 
 import threading
 
-import gradcore as gc
 import numpy as np
 import pytest
+
+import gradcore as gc
 from gradcore.core.bind import bind
 from gradcore.core.errors import AssignedError, BatchError, GradcoreError, GraphFreedError, LeakedTensorError, RuleError
 from gradcore.core.op import Family, Op, Saved
@@ -221,12 +222,12 @@ def test_vjp_refuses_cotangents_that_do_not_fit():
 # --- the level stack --------------------------------------------------------------------------------------------------
 
 
-class Mistake(Exception):
+class MistakeError(Exception):
     pass
 
 
 def mistaken(x):
-    raise Mistake
+    raise MistakeError
 
 
 def rule_error(x):
@@ -252,7 +253,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_an_exception_leaves_the_level_stack_clean(failure):
-    with pytest.raises((Mistake, RuleError)):
+    with pytest.raises((MistakeError, RuleError)):
         failure()
     assert (state.levels, state.base, switch.busy) == ([], None, 0)
     assert float(gc.grad(gc.sin)(np.zeros(())).numpy()) == 1
@@ -266,7 +267,7 @@ def test_threads_differentiate_side_by_side():
         start.wait()
         for _ in range(25):
             for failure in (FAILURES[0], FAILURES[2], FAILURES[7]):
-                with pytest.raises((Mistake, RuleError)):
+                with pytest.raises((MistakeError, RuleError)):
                     failure()
             inner = gc.vmap(gc.grad(gc.sin))(x).numpy()
             y = gc.tensor(x, requires_grad=True)

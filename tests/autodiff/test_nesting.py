@@ -1,8 +1,9 @@
 """Transforms inside transforms: every mixture gives the derivative that the closed form gives."""
 
-import gradcore as gc
 import numpy as np
 import pytest
+
+import gradcore as gc
 from gradcore.core.op import Saved
 from gradcore.ops.fused import fused
 
@@ -144,7 +145,7 @@ def test_backward_reaches_leaves_that_are_the_loss():
 
 
 def test_pull_may_be_called_again():
-    y, pull = gc.vjp(lambda a, b: a * gc.sin(b), ROWS[0], ROWS[1])
+    _, pull = gc.vjp(lambda a, b: a * gc.sin(b), ROWS[0], ROWS[1])
     first, second = pull(np.ones(4)), pull(2 * np.ones(4))
     np.testing.assert_allclose(first[0].numpy(), np.sin(ROWS[1]))
     for once, twice in zip(first, second, strict=True):

@@ -111,11 +111,10 @@ def test_wrong_commands() -> None:
 
 
 def test_help_names_examples_and_imports_nothing_heavy() -> None:
-    for arguments in ([], ["train"], ["train", "digits"]):
+    for arguments in ([], ["train", "digits"]):
         done = gradcore(*arguments, "--help")
         assert done.returncode == 0
-        assert "Example" in done.stdout or "digits" in done.stdout
-    assert "Example: gradcore train digits" in gradcore("train", "digits", "--help").stdout
+        assert "Example: gradcore train digits" in done.stdout
     program = (
         "import sys; sys.argv = ['gradcore', '--help']\n"
         "try: from gradcore.cli import main; main()\n"
