@@ -34,7 +34,7 @@ class NumpyKernel:
     into: Callable[..., None]
     source: str
     weak_ok: bool
-    typed: Callable[[Any], Callable[..., Any]]  # dtype -> `call` for inputs of that floating dtype
+    typed: Callable[[Any], Callable[..., Any]]  # dtype -> `call` for C-contiguous arrays of that floating dtype
 
 
 def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
@@ -58,9 +58,10 @@ def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
 
 
 class _TypedConstants(ast.NodeTransformer):
-    """Numbers that ufuncs get become 0-d arrays of one dtype.
+    """What may be left out where all inputs are C-contiguous and of one floating dtype; the bits are the same.
 
-    The values are the same, but NumPy takes half a microsecond to make an array of a Python number.
+    Numbers that ufuncs get become 0-d arrays (NumPy takes half a microsecond to make an array of a Python number).
+    `order="C"` goes (it takes a microsecond where an axis has size 1). `-abs(x)` is one ufunc.
     """
 
     def __init__(self, dtype: Any) -> None:
@@ -71,7 +72,28 @@ class _TypedConstants(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id.startswith("np_"):
             node.args = [self._typed(argument) for argument in node.args]
+            node.keywords = [k for k in node.keywords if k.arg != "order"]
         return node
+
+    def visit_If(self, node: ast.If) -> ast.If:
+        node.test = self.visit(node.test)
+        node.body = self._statements(node.body)
+        return node
+
+    def visit_Try(self, node: ast.Try) -> ast.Try:
+        node.body = self._statements(node.body)
+        return node
+
+    def _statements(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """`t = np_abs(x); np_neg(t, t)` is `t = np_copysign(x, -1)`."""
+        body = [self.visit(statement) for statement in body]
+        for at in range(len(body) - 1):
+            found = re.fullmatch(r"(\w+) = np_abs\((\w+)\)\nnp_neg\(\1, \1\)", "\n".join(map(ast.unparse, body[at : at + 2])))
+            if found:
+                minus = self._typed(ast.parse("-1").body[0].value)  # type: ignore[attr-defined]
+                text = f"{found[1]} = np_copysign({found[2]}, {ast.unparse(minus)})"
+                body[at : at + 2] = [*ast.parse(text).body, ast.Pass()]
+        return [ast.fix_missing_locations(statement) for statement in body]
 
     def _typed(self, argument: ast.expr) -> ast.expr:
         text = ast.unparse(argument)
@@ -86,7 +108,27 @@ def _namespace(plan: Plan) -> dict[str, Any]:
     names: dict[str, Any] = {f"np_{leaf}": _ufunc(leaf) for leaf in plan.leaves}
     helpers = (np.asarray, np.broadcast, np.copyto, np.result_type, np.full)
     names.update((f"np_{helper.__name__}", helper) for helper in helpers)
+    names |= {"masked": _masked, "masked_into": _masked_into, "np_copysign": np.copysign}
     return names | {"np_bool": np.bool_, "widen": _widen, "copied": partial(_widen, fresh=True)}
+
+
+_INTEGERS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+def _masked(mask: Any, x: Any) -> Any:
+    """`np.where(mask, x, 0)`, ten times as fast on large arrays, by multiplying the bits of x, not its value, by 0 or 1."""
+    if type(x) is np.ndarray and x.shape == mask.shape != () and x.flags.c_contiguous and x.dtype in _INTEGERS:
+        return np.multiply(x.view(_INTEGERS[x.dtype]), mask, order="C").view(x.dtype)
+    return np.where(mask, x, 0)
+
+
+def _masked_into(out: Any, mask: Any, x: Any) -> None:
+    if x.shape == mask.shape != () and x.flags.c_contiguous and x.dtype in _INTEGERS and out.dtype == x.dtype:
+        kind = _INTEGERS[x.dtype]
+        np.multiply(x.view(kind), mask, out.view(kind))
+    else:
+        result = np.where(mask, x, 0)
+        np.copyto(out, result)
 
 
 def _ufunc(leaf: str) -> Callable[..., Any]:

@@ -151,6 +151,8 @@ class _Eager(_Values):
         self.lines.append((name, text))
 
     def _where(self, node: Expr, args: list[str]) -> str:
+        if args[2] == "0" and node.args[1].leaf != "const":
+            return f'np_asarray(masked({args[0]}, {args[1]}), order="C")'
         text = f"np_where({', '.join(args)})"
         return text if self._ordered(node) else f'np_asarray({text}, order="C")'
 
@@ -253,7 +255,9 @@ class _Into(_Values):
         self._let_go({b} - {a, c}, at)
         kept = frozenset(self.buffers[each][0] for each in (c, a) if each in self.buffers)
         name = self._place(at, node, kept)
-        if name.startswith("out") and a.leaf == "var":
+        if second == "0" and a.leaf != "const" and self.plan.forms[a].shape == self.plan.forms[c].shape:
+            self.lines.append(f"masked_into({name}, {condition}, {first})")
+        elif name.startswith("out") and a.leaf == "var":
             self._masked(name, self.plan.forms[c], condition, first, second)
         else:
             self.lines += [f"np_copyto({name}, {second})"] * (name != second)

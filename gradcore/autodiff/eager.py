@@ -12,9 +12,10 @@ gradient is recorded or not.  For `mul` it reads:
             if type(x0) is ndarray and type(x1) is ndarray and (d is F32 or d is F64) and x1.dtype is d:
                 y = call(x0, x1)
                 n0 = a.node; n1 = b.node
-                if n0 is None and n1 is None: return Tensor(y)
-                ...
-                return Tensor(y, Record(pull, (), (n0, n1), (x0, x1), shapes, serial(), f.f_code, f.f_lasti))
+                t = new(Tensor); t.data = y; t.node = None
+                if n0 is None and n1 is None: return t
+                t.node = r = new(Record); r.saved = (x0, x1); ...
+                return t
         return slow((a, b), ())
 
 Everything else goes to `slow`.  A generated function replaces the code of the stub that users imported, so the name
@@ -51,6 +52,7 @@ COMMON = {
     "serial": next_serial,
     "INTERNAL": INTERNAL,
     "getframe": sys._getframe,
+    "new": object.__new__,
     "NUMPY": NUMPY,
 }
 
@@ -117,6 +119,8 @@ class Eager:
 
     def _dtype_tests(self, tensors: list[int], typed: list[int]) -> Iterator[str]:
         yield from (f"type(x{i}) is ndarray" for i in tensors)
+        if self.scalars:
+            yield from (f"x{i}.flags.c_contiguous" for i in tensors)
         if typed:
             yield "(d is F32 or d is F64)"
         yield from (f"x{i}.dtype is d" for i in typed[1:])
@@ -134,17 +138,23 @@ class Eager:
             return
         for i in recorded:
             yield f"{pad}n{i} = {self.op.inputs[i]}.node"
-        yield f"{pad}if {' and '.join(f'n{i} is None' for i in recorded)}: return Tensor(y0)"
+        yield f"{pad}t = new(Tensor); t.data = y0; t.node = None"
+        yield f"{pad}if {' and '.join(f'n{i} is None' for i in recorded)}: return t"
+        yield f"{pad}t.node = r = new(Record)"
         yield f"{pad}f = getframe(1)"
         yield f"{pad}while INTERNAL[f.f_code.co_filename]: f = f.f_back"
         masks = [m for m in product((True, False), repeat=len(recorded)) if any(m)]
         for mask in masks:
             tests = [f"n{i} is not None" for i, on in zip(recorded, mask, strict=True) if on]
-            test = "" if mask == masks[-1] else f"if {' and '.join(tests)}: "
+            test = f"if {' and '.join(tests)}: " if mask == masks[0] else f"elif {' and '.join(tests)}: "
+            test = "else: " if mask == masks[-1] and len(masks) > 1 else test
             needed = {i for i, on in zip(recorded, mask, strict=True) if on}
-            yield f"{pad}{test}return Tensor(y0, {self._record(needed, numbers)})"
+            yield f"{pad}{test}{self._record(needed)}"
+        yield f"{pad}r.params = {_tuple(self.op.params)}; r.avals = {self._shapes(numbers)}"
+        yield f"{pad}r.serial = serial(); r.code = f.f_code; r.offset = f.f_lasti"
+        yield f"{pad}return t"
 
-    def _record(self, needed: set[int], numbers: list[int]) -> str:
+    def _record(self, needed: set[int]) -> str:
         op = self.op
         mask = tuple([i in needed for i in range(len(op.inputs))])
         pull = "pull_" + "".join("1" if on else "0" for on in mask)
@@ -154,8 +164,7 @@ class Eager:
         saves = op.saves(mask, ())
         saved = _tuple([*[f"x{i}" for i in saves.inputs], *[f"y{j}" for j in saves.outputs]])
         parents = _tuple([f"n{i}" if i in needed else "None" for i in range(len(op.inputs))])
-        params = _tuple(op.params)
-        return f"Record({pull}, {params}, {parents}, {saved}, {self._shapes(numbers)}, serial(), f.f_code, f.f_lasti)"
+        return f"r.pull = {pull}; r.parents = {parents}; r.saved = {saved}"
 
     def _shapes(self, numbers: list[int]) -> str:
         """Operand shapes for the rule; an elementwise op needs none where all are equal."""

@@ -2,13 +2,13 @@
 
 A record is made by the op that it remembers and is reachable only from the outputs of that op, so dropping the loss
 drops all of them.  Serial numbers grow, and an op is recorded after everything that it reads; so descending serial is
-a topological order and needs no search.
+a topological order, and a heap of the records that wait for their turn is all that the walk needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from heapq import heappop, heappush
 from types import CodeType
 from typing import Any
 
@@ -196,59 +196,50 @@ def walk(
     `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.
     """
     grads: dict[Any, Any] = {}
+    waiting: list[tuple[int, Record]] = []  # a heap: newest first
     for node, g in seeds:
-        _deposit(grads, node, g, add)
-    for record in _reachable(grads):
-        g = grads.pop(record, None)
-        if g is not None:
-            if record.saved is FREED:
-                raise _freed(record)
-            try:
-                short = record.pull.raw if raw else None
-                parts = pull(record, g) if short is None else short(record, g)
-            except Exception as error:
-                raise _explained(record, error) from error
-            for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
-                if parent is None or part is None:
-                    continue
-                if type(parent) is Port or parent in grads:
-                    _deposit(grads, parent, part, add)
-                else:
-                    grads[parent] = part
+        _deposit(grads, waiting, node, g, add)
+    while waiting:
+        record = heappop(waiting)[1]
+        g = grads.pop(record)
+        if record.saved is FREED:
+            raise _freed(record)
+        try:
+            short = record.pull.raw if raw else None
+            parts = pull(record, g) if short is None else short(record, g)
+        except Exception as error:
+            raise _explained(record, error) from error
+        for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
+            if parent is None or part is None:
+                continue
+            kind = type(parent)
+            if kind is Leaf and parent.assigned > record.serial:
+                raise _assigned(record, parent)
+            if kind is Port or parent in grads:
+                _deposit(grads, waiting, parent, part, add)
+            else:
+                grads[parent] = part
+                if kind is Record:
+                    heappush(waiting, (-parent.serial, parent))
         if free:
             record.saved = FREED
             record.parents = ()
     return grads
 
 
-def _deposit(grads: dict[Any, Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:
+def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:
+    """Add a cotangent to those that a node has already; a record then waits for its turn."""
+    record = node.record if type(node) is Port else node
+    if type(record) is Record and record not in grads:
+        heappush(waiting, (-record.serial, record))
     if type(node) is not Port:
         old = grads.get(node)
         grads[node] = g if old is None else add(old, g)
     else:
-        ports = grads.get(node.record, (None,) * len(nodes_of(node.record)))
+        ports = grads.get(record, (None,) * len(nodes_of(record)))
         old = ports[node.index]
         new = g if old is None else add(old, g)
-        grads[node.record] = (*ports[: node.index], new, *ports[node.index + 1 :])
-
-
-def _reachable(nodes: Iterable[Any]) -> list[Record]:
-    """All records below `nodes`, newest first; refuses parameters that were assigned since they were read."""
-    seen: set[Record] = set()
-    stack = [node for node in nodes if type(node) is Record]
-    while stack:
-        record = stack.pop()
-        if record in seen:
-            continue
-        seen.add(record)
-        for parent in record.parents:
-            if type(parent) is Port:
-                stack.append(parent.record)
-            elif type(parent) is Record:
-                stack.append(parent)
-            elif type(parent) is Leaf and parent.assigned > record.serial:
-                raise _assigned(record, parent)
-    return sorted(seen, key=attrgetter("serial"), reverse=True)
+        grads[record] = (*ports[: node.index], new, *ports[node.index + 1 :])
 
 
 def _freed(record: Record) -> GraphFreedError:

@@ -26,8 +26,8 @@ class Backend(Protocol):
     def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
         """Run an elementwise kernel: into `out` (a tuple) where given, else into new arrays."""
 
-    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> None:
-        """Run one kernel on many groups of arrays, each with its own `outs`; `shared` are 0-d operands of all."""
+    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> Any:
+        """Run one kernel on many groups of arrays, into `outs` (a tuple for each) where given; `shared` are 0-d."""
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         """Perform `op` on raw arrays; float16 computes in float32 and rounds once."""

@@ -39,10 +39,17 @@ class NumpyBackend:
         kernel.into(out, self.scratch, *arrays)
         return out
 
-    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> None:
-        into = numpy_kernel(spec).into
+    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> Any:
+        if outs is None:
+            call = numpy_kernel(spec).call
+            return [call(*shared, *group) for group in groups]
+        into, scratch = numpy_kernel(spec).into, self.scratch
         for out, group in zip(outs, groups, strict=True):
-            into(out, self.scratch, *shared, *group)
+            if out[0].size <= CHUNK:
+                into(out, scratch, *shared, *group)
+            else:
+                _in_chunks(into, self, out, shared, group)
+        return outs
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         if op.half:
@@ -76,6 +83,33 @@ class NumpyBackend:
 
     def philox(self, key: Any, count: int) -> Any:
         return np.random.Philox(key=key).random_raw(count)
+
+
+CHUNK = 2**15  # elements; the operands and temporaries of a chunk stay in the cache
+
+
+def _in_chunks(into: Any, xp: NumpyBackend, outs: Any, shared: Any, group: Any) -> None:
+    """The same, piece by piece, with one piece of scratch memory: the same bits, and less traffic."""
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in group]
+    flat_outs = [out.reshape(-1) for out in outs]
+    room: list[Any] = []
+    for start in range(0, outs[0].size, CHUNK):
+        part = slice(start, start + CHUNK)
+        into(tuple([o[part] for o in flat_outs]), _Again(xp, room), *shared, *[a[part] for a in flat])
+
+
+class _Again:
+    """Scratch that gives the same arrays to every call of one kernel."""
+
+    def __init__(self, xp: NumpyBackend, room: list[Any]) -> None:
+        self.xp, self.room, self.at = xp, room, 0
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        if self.at == len(self.room):
+            self.room.append(self.xp.scratch(shape, dtype))
+        self.at += 1
+        array = self.room[self.at - 1]
+        return array if array.shape == shape else array[tuple([slice(n) for n in shape])]
 
 
 def _typed(values: Sequence[Any]) -> Sequence[Any]:

@@ -125,7 +125,7 @@ def strip(value: Tensor | None) -> Tensor | None:
 
 
 def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple[Any, ...] = ()) -> None:
-    """Assign the outputs of `op` to `cells`, in place where nothing else holds a cell's array.
+    """Assign the outputs of `op` to `cells`, in place where an array is large and nothing else holds it.
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
@@ -136,16 +136,20 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
         for cell, result in zip(cells, results, strict=True):
             cell.assign(result)
         return
-    outs = tuple([cell.destination() for cell in cells])
+    small = all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr] # noqa: C419 - hot
+    outs = None if small else tuple([cell.destination() for cell in cells])
     arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
-    backend_of(outs[0]).run(op, outs, arrays, params)
+    results = backend_of(arrays[-1]).run(op, outs, arrays, params)
     serial, frame = next_serial(), user_frame()
-    for cell, out in zip(cells, outs, strict=True):
-        if cell.tensor.data is not out:  # type: ignore[union-attr]
-            cell.tensor = Tensor(out, cell.leaf)
+    for cell, result in zip(cells, results, strict=True):
+        if cell.tensor.data is not result:  # type: ignore[union-attr]
+            cell.tensor = Tensor(result, cell.leaf)
         leaf = cell.leaf
         if leaf is not None:
             leaf.assigned, leaf.code, leaf.offset = serial, frame.f_code, frame.f_lasti
+
+
+SMALL = 4096  # bytes; below, NumPy makes a new array faster than we find out whether the old one is shared
 
 
 def _all_on_host(cells: Sequence[Cell]) -> bool:

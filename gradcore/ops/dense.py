@@ -139,7 +139,7 @@ linear_op: Op = fused(
 
 def _call(x: Any, w: Any, b: Any) -> Any:
     if x.ndim == 2 and b.shape == w.shape[:1]:
-        y = np.dot(x, w.T)
+        y = x.dot(w.T)
         return np.add(y, b, y)
     return _impl(NUMPY, None, x, w, b)
 
@@ -152,10 +152,10 @@ def _raw(needed: Any) -> Any:
         if g.ndim != 2:
             return general(r, g)
         x, w = r.saved
-        return np.dot(g, w), np.dot(g.T, x), np.add.reduce(g, 0)
+        return g.dot(w), g.T.dot(x), np.add.reduce(g, 0)
 
     def first(r: Any, g: Any) -> Any:
-        return (None, np.dot(g.T, r.saved[0]), np.add.reduce(g, 0)) if g.ndim == 2 else general(r, g)
+        return (None, g.T.dot(r.saved[0]), np.add.reduce(g, 0)) if g.ndim == 2 else general(r, g)
 
     return {(True, True, True): hidden, (False, True, True): first}.get(needed, general)
 

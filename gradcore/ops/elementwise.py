@@ -257,6 +257,7 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
     """The same on raw NumPy arrays, generated."""
     back = backward_of(op, needed)
     namespace: dict[str, Any] = {"ndarray": np.ndarray, "asarray": np.asarray, "unbroadcast": unbroadcast}
+    namespace["ascontiguousarray"] = np.ascontiguousarray
     lines = ["def raw(r, g):"]
     count = len(back.saved.inputs) + len(back.saved.outputs)
     saved = [f"s{k}" for k in range(count)]
@@ -268,6 +269,7 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
         if not kernel.weak_ok and len(op.inputs) > 1:
             lines += [f"    if type({s}) is not ndarray: {s} = asarray({s}, g.dtype)" for s in saved]
         made = [f"c{k}" for k in range(back.op.outputs)]
+        lines.append("    if not g.flags.c_contiguous: g = ascontiguousarray(g)")
         lines.append("    kernel = kernel_F32 if g.dtype is F32 else kernel_F64")
         lines.append(f"    {', '.join(made)} = kernel({', '.join(['g', *saved])})")
         lines += [f"    if type({c}) is not ndarray: {c} = asarray({c})" for c in made]

@@ -11,6 +11,8 @@ from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion
+from gradcore.core.state import switch
+from gradcore.core.tensor import Tensor
 from gradcore.ops.elementwise import align, unbroadcast
 from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.ops.samples import normal, sample
@@ -21,7 +23,7 @@ from gradcore.ops.structural import bilinear, public
 def matmul_impl(xp: Any, out: Any, a: Any, b: Any) -> Any:
     """`dot` for matrices (its call costs NumPy less than `matmul`'s), `matmul` for stacks of them."""
     if a.ndim == 2 and b.ndim == 2:
-        return xp.np.dot(a, b) if out is None else xp.np.dot(a, b, out)
+        return a.dot(b) if out is None else a.dot(b, out)
     return xp.np.ascontiguousarray(xp.np.matmul(a, b)) if out is None else xp.np.matmul(a, b, out=out)
 
 
@@ -43,6 +45,9 @@ def _raw(needed: Any) -> Any:
     first, second = needed
 
     def raw(r: Any, g: Any) -> Any:
+        if g.ndim == 2:
+            a, b = r.saved[0], r.saved[-1]
+            return g.dot(b.T) if first else None, a.T.dot(g) if second else None
         shape_a, shape_b = r.avals
         a, b = r.saved[0], r.saved[-1]
         return (
@@ -87,6 +92,8 @@ def matmul(a: Any, b: Any) -> Any:
     Returns:
         Tensor of shape (..., n, m); a one-dimensional operand drops its axis.
     """
+    if type(a) is Tensor and type(b) is Tensor and not switch.busy and a.data.ndim > 1 < b.data.ndim:
+        return _matmul(a, b)
     a, b = as_tensor(as_operand(a, matmul_op)), as_tensor(as_operand(b, matmul_op))
     if not a.shape or not b.shape:
         raise ValueError(f"'matmul' needs at least one axis on each side, got {a.shape} and {b.shape}; use a * b")

@@ -43,7 +43,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
     def impl(xp: Any, out: Any, *operands: Any) -> tuple[Any, ...]:
         shared, parts = operands[:hyper], groups(operands)
         if out is None:
-            return tuple([y for g in parts for y in as_tuple(xp.launch(scalar.forward, None, (*shared, *g)))])
+            return tuple([y for made in xp.launch_groups(scalar.forward, None, shared, parts) for y in as_tuple(made)])
         outs = [out[i : i + group - 1] for i in range(0, len(out), group - 1)]
         xp.launch_groups(scalar.forward, outs, shared, parts)
         return tuple(out)

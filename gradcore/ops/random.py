@@ -58,6 +58,7 @@ uniform_op: Op = indexed(
     samples=(
         sample(key_sample(), params=((3, 4), np.dtype(np.float32))),
         sample(key_sample(), params=((), np.dtype(np.float64))),
+        sample(key_sample(), params=((2, 3), np.dtype(np.float16))),
         sample(key_sample(), params=((0, 3), np.dtype(np.float32))),
     ),
     doc="Uniform numbers in [0, 1), a pure function of the key.",

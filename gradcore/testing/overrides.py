@@ -14,6 +14,7 @@ from gradcore.core.op import Op, Promotion
 from gradcore.ops.elementwise import Scalar, make_op
 from gradcore.testing.cases import Application, Case, applications, cotangents_for, pulled, pushed, tangents_for
 from gradcore.testing.compare import assert_all, assert_close, assert_same_bits
+from gradcore.testing.layouts import reordered
 
 
 def check_meaning(case: Case) -> None:
@@ -63,8 +64,9 @@ def _check_derivatives(case: Case, derived: Op) -> None:
 
 def check_out(case: Case) -> None:
     """`impl` writes the same bits into given memory as into new, with its scratch in an arena too."""
-    for dtype in (np.float64, np.float32, np.float16):
-        for application in applications(case, case.operands(dtype)):
+    plain = [case.operands(dtype) for dtype in (np.float64, np.float32, np.float16)]
+    for operands in (*plain, [reordered(x) for x in plain[0]]):
+        for application in applications(case, operands):
             if not is_view(application):
                 assert_out(application)
 

@@ -32,13 +32,17 @@ def assert_staged(function: Function, operands: Sequence[Any], what: str) -> Non
     """The graph of `function`, node by node, gives the bits of the eager call and what its Avals promise."""
     tensors = [Tensor(x) for x in operands]
     graph = make_graph(function)(*tensors)
-    got = interpret(graph, operands, what)
+    known = interpret(graph, operands, what)
+    got = [known.get(v, v) for v in graph.outputs]
     assert_all(assert_same_bits, got, function(*tensors), what)
 
 
-def interpret(graph: Graph, inputs: Sequence[Any], what: str) -> list[Any]:
-    """Evaluate a graph without cells, checking each value against its Aval."""
+def interpret(graph: Graph, inputs: Sequence[Any], what: str) -> dict[Var, Any]:
+    """The value of every variable of a graph, each checked against its Aval; no cell changes."""
     known: dict[Var, Any] = dict(zip(graph.inputs, inputs, strict=True)) | graph.constants
+    for slot in graph.cells:
+        if slot.before is not None and slot.cell.tensor is not None:
+            known[slot.before] = slot.cell.tensor.data
     for node in graph.nodes:
         values = [known[v] if isinstance(v, Var) else v for v in node.inputs]
         outputs = as_tuple(evaluate(node.op, values, node.params))
@@ -46,7 +50,7 @@ def interpret(graph: Graph, inputs: Sequence[Any], what: str) -> list[Any]:
             assert array_aval(output) == var.aval, _mismatch(what, node, array_aval(output), var.aval)
             known[var] = output
         _check_view(node, values, outputs, what)
-    return [known[v] if isinstance(v, Var) else v for v in graph.outputs]
+    return known
 
 
 def _mismatch(what: str, node: Node, real: Any, stated: Any) -> str:

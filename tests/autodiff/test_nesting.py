@@ -247,3 +247,30 @@ def test_only_one_of_two_outputs_is_used():
     x = gc.tensor(ROWS[0], requires_grad=True)
     gc.sum(bind(PAIR, (x, gc.asarray(ROWS[1])))[1]).backward()
     np.testing.assert_allclose(x.grad.numpy(), -np.sin(ROWS[0]), rtol=1e-12)
+
+
+def pair_vjp(needed, g, xs, ys, params):
+    x, w = xs
+    first, second = (gc.zeros(4, dtype="float64") if c is None else c for c in g)
+    return gc.cos(x) * w * first - gc.sin(x) * second, gc.sin(x) * first + second
+
+
+@pytest.mark.parametrize("used", [(0,), (1,), (0, 1), (0, 0, 1)])
+def test_a_rule_of_two_outputs_gets_none_for_the_unused(used):
+    from dataclasses import replace
+
+    from gradcore.core.bind import bind
+
+    op = replace(PAIR, vjp=pair_vjp, saves=lambda needed, params: Saved((0, 1)), cache={})
+
+    def f(x, w, call):
+        outs = call(x, w)
+        return sum(gc.sum(gc.square(outs[k])) for k in used)
+
+    want = gc.grad(lambda x, w: f(x, w, pair_meaning), argnums=(0, 1))(ROWS[0], ROWS[1])
+    got = gc.grad(lambda x, w: f(x, w, lambda *a: bind(op, a)), argnums=(0, 1))(ROWS[0], ROWS[1])
+    x, w = (gc.tensor(row, requires_grad=True) for row in ROWS[:2])
+    f(x, w, lambda *a: bind(op, a)).backward()
+    for left, right, leaf in zip(got, want, (x, w), strict=True):
+        np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(leaf.grad.numpy(), right.numpy(), rtol=1e-12)
