@@ -26,8 +26,11 @@ class Backend(Protocol):
     def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
         """Run an elementwise kernel: into `out` (a tuple) where given, else into new arrays."""
 
-    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> Any:
-        """Run one kernel on many groups of arrays, into `outs` (a tuple for each) where given; `shared` are 0-d."""
+    def launch_groups(self, spec: ElementwiseSpec, out: Any, operands: Sequence[Any], shared: int) -> Any:
+        """Run one kernel on many groups of arrays: `shared` 0-d operands for all, then the operands of each group.
+
+        Returns the outputs of all groups in one tuple, written to `out` where that is given.
+        """
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         """Perform `op` on raw arrays; float16 computes in float32 and rounds once."""

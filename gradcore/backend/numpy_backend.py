@@ -39,17 +39,22 @@ class NumpyBackend:
         kernel.into(out, self.scratch, *arrays)
         return out
 
-    def launch_groups(self, spec: ElementwiseSpec, outs: Any, shared: Sequence[Any], groups: Sequence[Any]) -> Any:
-        if outs is None:
+    def launch_groups(self, spec: ElementwiseSpec, out: Any, operands: Sequence[Any], shared: int) -> Any:
+        size, hyper = len(spec.inputs) - shared, operands[:shared]
+        starts = range(shared, len(operands), size)
+        count = len(spec.outputs)
+        if out is None:
             call = numpy_kernel(spec).call
-            return [call(*shared, *group) for group in groups]
-        into, scratch = numpy_kernel(spec).into, self.scratch
-        for out, group in zip(outs, groups, strict=True):
-            if out[0].size <= CHUNK:
-                into(out, scratch, *shared, *group)
+            made = [call(*hyper, *operands[i : i + size]) for i in starts]
+            return tuple(made) if count == 1 else tuple([array for outs in made for array in outs])
+        into = numpy_kernel(spec).into
+        for i, j in zip(starts, range(0, len(out), count), strict=True):
+            outs = tuple(out[j : j + count])
+            if outs[0].size <= CHUNK:
+                into(outs, self.scratch, *hyper, *operands[i : i + size])
             else:
-                _in_chunks(into, self, out, shared, group)
-        return outs
+                _in_chunks(into, self, outs, hyper, operands[i : i + size])
+        return out
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         if op.half:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import backend_of
+from gradcore.backend import NUMPY
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import Op
 from gradcore.core.state import next_serial, replaced, state, switch, user_frame
@@ -129,31 +129,35 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy or not _all_on_host(cells):
-        with replaced("recording", False):
-            values = [o.read() if isinstance(o, Cell) else o for o in operands]
-            results = as_tuple(bind(op, values, params))
-        for cell, result in zip(cells, results, strict=True):
-            cell.assign(result)
+    if switch.busy or type(cells[0].tensor.data) is not np.ndarray:  # type: ignore[union-attr]
+        _update_general(op, cells, operands, params)
         return
-    small = all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr] # noqa: C419 - hot
-    outs = None if small else tuple([cell.destination() for cell in cells])
     arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
-    results = backend_of(arrays[-1]).run(op, outs, arrays, params)
+    small = all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419 - hot
+    outs = None if small else tuple([cell.destination() for cell in cells])
+    if arrays[-1].dtype is HALF:
+        results = NUMPY.run(op, outs, arrays, params)
+    else:
+        results = op.impl(NUMPY, outs, *arrays, *params)
     serial, frame = next_serial(), user_frame()
-    for cell, result in zip(cells, results, strict=True):
+    for cell, result in zip(cells, results):  # noqa: B905 - hot
         if cell.tensor.data is not result:  # type: ignore[union-attr]
-            cell.tensor = Tensor(result, cell.leaf)
+            cell.tensor = Tensor(result if type(result) is np.ndarray else np.asarray(result), cell.leaf)
         leaf = cell.leaf
         if leaf is not None:
             leaf.assigned, leaf.code, leaf.offset = serial, frame.f_code, frame.f_lasti
 
 
+HALF = np.dtype(np.float16)
 SMALL = 4096  # bytes; below, NumPy makes a new array faster than we find out whether the old one is shared
 
 
-def _all_on_host(cells: Sequence[Cell]) -> bool:
-    return all(cell.tensor is not None and type(cell.tensor.data) is np.ndarray for cell in cells)
+def _update_general(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple[Any, ...]) -> None:
+    with replaced("recording", False):
+        values = [o.read() if isinstance(o, Cell) else o for o in operands]
+        results = as_tuple(bind(op, values, params))
+    for cell, result in zip(cells, results, strict=True):
+        cell.assign(result)
 
 
 def _unshared_counts() -> tuple[int, int]:

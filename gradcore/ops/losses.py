@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import NUMPY
 from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
@@ -275,10 +276,10 @@ def _mse_impl(xp: Any, out: Any, x: Any, target: Any) -> Any:
 def _mse_call(x: Any, target: Any) -> Any:
     if x.shape != target.shape:
         raise ValueError("shapes differ")
-    d = np.subtract(x, target, order="C")
-    if not d.ndim:
-        return d * d
-    return np.add.reduce(np.multiply(d, d, d), None) / d.dtype.type(d.size)
+    if not x.ndim or not x.flags.c_contiguous or not target.flags.c_contiguous:
+        return _mse_impl(NUMPY, None, x, target)
+    d = np.subtract(x, target)
+    return np.add.reduce(np.multiply(d, d, d), None) / d.size
 
 
 def _mse_shape(x: Aval, target: Aval) -> Aval:
@@ -321,9 +322,12 @@ def _mse_raw(needed: Any) -> Any:
         key = x.size, x.dtype
         if key not in scales:
             scales[key] = np.asarray(2.0 / (x.size or 1), x.dtype)
-        gx = kernel(np.multiply(g, scales[key]), x, target)
-        if type(gx) is not np.ndarray:
-            gx = np.asarray(gx)
+        scale = np.multiply(g, scales[key])
+        if x.ndim and x.flags.c_contiguous and target.flags.c_contiguous:
+            gx = np.subtract(x, target)
+            np.multiply(scale, gx, gx)
+        else:
+            gx = np.asarray(kernel(scale, x, target))
         return gx if first else None, np.negative(gx) if second else None
 
     return raw

@@ -41,12 +41,7 @@ def optimizer(name: str, meaning: Callable[..., Any], hyper: int, samples: tuple
         return tuple([out for g in groups(operands) for out in as_tuple(bind(step, (*shared, *g)))])
 
     def impl(xp: Any, out: Any, *operands: Any) -> tuple[Any, ...]:
-        shared, parts = operands[:hyper], groups(operands)
-        if out is None:
-            return tuple([y for made in xp.launch_groups(scalar.forward, None, shared, parts) for y in as_tuple(made)])
-        outs = [out[i : i + group - 1] for i in range(0, len(out), group - 1)]
-        xp.launch_groups(scalar.forward, outs, shared, parts)
-        return tuple(out)
+        return xp.launch_groups(scalar.forward, out, operands, hyper)  # type: ignore[no-any-return]
 
     def abstract(*avals: Aval) -> tuple[Aval, ...]:
         return tuple([g[0].update(shape=g[0].shape) for g in groups(avals) for _ in range(group - 1)])
