@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from gradcore.kernels.expr import LEAVES, Expr
 from gradcore.kernels.numpy_plan import Plan
-from gradcore.kernels.numpy_steps import eager_source, into_source
+from gradcore.kernels.numpy_steps import eager_source, into_source, plain_source
 from gradcore.kernels.spec import ElementwiseSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -34,7 +34,9 @@ class NumpyKernel:
     into: Callable[..., None]
     source: str
     weak_ok: bool
+    ufunc: Any  # the ufunc of a kernel that is one ufunc of its inputs, in their order; else None
     typed: Callable[[Any], Callable[..., Any]]  # dtype -> `call` for C-contiguous arrays of that floating dtype
+    plain: Callable[[Any], Callable[..., Any]]  # the same without tests and without reuse, for small arrays
 
 
 def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
@@ -47,14 +49,23 @@ def compile_numpy(spec: ElementwiseSpec) -> NumpyKernel:
     namespace = _namespace(plan)
     exec(compile(tree, filename, "exec"), namespace)
 
-    def typed(dtype: Any) -> Callable[..., Any]:
-        constants = _TypedConstants(np.dtype(dtype))
-        own = compile(constants.visit(ast.parse(source)), filename, "exec")
-        names = {**namespace, **constants.names}
-        exec(own, names)
-        return names["call"]  # type: ignore[no-any-return]
+    typed = partial(_typed_call, source, namespace, filename)
+    plain = partial(_typed_call, "\n".join(plain_source(plan)), namespace, filename)
+    return NumpyKernel(namespace["call"], namespace["into"], source, plan.weak_ok, _single(plan), typed, plain)
 
-    return NumpyKernel(namespace["call"], namespace["into"], source, plan.weak_ok, typed)
+
+def _typed_call(source: str, namespace: dict[str, Any], filename: str, dtype: Any) -> Callable[..., Any]:
+    constants = _TypedConstants(np.dtype(dtype))
+    code = compile(constants.visit(ast.parse(source)), filename, "exec")
+    names = {**namespace, **constants.names}
+    exec(code, names)
+    return names["call"]  # type: ignore[no-any-return]
+
+
+def _single(plan: Plan) -> Any:
+    if not plan.weak_ok or [argument.value for argument in plan.steps[0].args] != list(plan.spec.inputs):
+        return None
+    return _ufunc(plan.steps[0].leaf)
 
 
 class _TypedConstants(ast.NodeTransformer):

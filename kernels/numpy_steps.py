@@ -26,6 +26,11 @@ def eager_source(plan: Plan) -> list[str]:
     return [head, *_indent([*lines, *_Eager(plan, reuse=False).body()])]
 
 
+def plain_source(plan: Plan) -> list[str]:
+    """`call(*arrays)` by its last body alone."""
+    return [f"def call({', '.join(plan.inputs)}):", *_indent([*typed_lines(plan), *_Eager(plan, reuse=False).body()])]
+
+
 def into_source(plan: Plan) -> list[str]:
     """`into(outs, scratch, *arrays)`: the steps of `call`, in memory that the caller provides."""
     outs = "".join(f"out{place}, " for place in range(len(plan.outputs)))

@@ -167,15 +167,14 @@ class Eager:
         return f"r.pull = {pull}; r.parents = {parents}; r.saved = {saved}"
 
     def _shapes(self, numbers: list[int]) -> str:
-        """Operand shapes for the rule; an elementwise op needs none where all are equal."""
+        """Operand shapes for the rule; an elementwise op needs none where all are equal, a `vjp_op` never."""
         count = len(self.op.inputs)
-        shapes = ["()" if i in numbers else f"x{i}.shape" for i in range(count)]
+        shapes = [f"x{i}.shape" for i in range(count)]
         if not self.scalars:
-            return _tuple(shapes)
-        if count == 1:
+            return "None" if self.op.vjp_op is not None else _tuple(shapes)
+        if numbers or count == 1:
             return "None"
-        equal = " == ".join([*[s for s in shapes if s != "()"], "y0.shape"])
-        return f"None if {equal} else {_tuple(shapes)}"
+        return f"None if {' == '.join(shapes)} else {_tuple(shapes)}"
 
 
 def _tuple(names: Any) -> str:

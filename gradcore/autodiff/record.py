@@ -262,6 +262,6 @@ def _assigned(record: Record, leaf: Leaf) -> AssignedError:
     return AssignedError(
         f"parameter {leaf.name or 'without a name'} was assigned after the forward pass had read it, so its gradient "
         f"would belong to another value\n  read by '{record.pull.op.name}': {record.site()}\n"
-        f"  assigned: {describe_site(leaf.code, leaf.offset)}\n  call backward() before the assignment, or run the "
+        f"  assigned: {describe_site(*leaf.site)}\n  call backward() before the assignment, or run the "
         "forward pass again after it"
     )

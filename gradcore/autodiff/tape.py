@@ -175,7 +175,7 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
         return _ones(tensor)
     if gradient.shape != tensor.shape:
         raise GradcoreError(f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
-    return gradient.data
+    return _contiguous(gradient.data)
 
 
 _ONES: dict[Any, Any] = {}
@@ -187,14 +187,19 @@ def _ones(tensor: Tensor) -> Any:
         if key not in _ONES:
             _ONES[key] = np.ones(*key)
             _ONES[key].flags.writeable = False
-        return _ONES[key]
+        return _ONES[key]  # shared: nobody writes into a cotangent
     return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
 
 
 def _pull_base(record: Record, g: Any) -> tuple[Any, ...]:
     """Cotangents on raw values or graph variables, by the rule on Tensors."""
     parts = cotangents(_lifted(record), _lift(g))
-    return tuple([lower(part) for part in parts])
+    return tuple([None if part is None else _contiguous(part.data) for part in parts])
+
+
+def _contiguous(g: Any) -> Any:
+    """Generated backward functions rely on it: every cotangent on raw NumPy arrays is C-contiguous."""
+    return np.asarray(g, order="C") if type(g) is np.ndarray else g
 
 
 def _lift(g: Any) -> Any:

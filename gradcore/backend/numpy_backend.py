@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -44,8 +45,8 @@ class NumpyBackend:
         starts = range(shared, len(operands), size)
         count = len(spec.outputs)
         if out is None:
-            call = numpy_kernel(spec).call
-            made = [call(*hyper, *operands[i : i + size]) for i in starts]
+            columns = [operands[shared + k :: size] for k in range(size)]
+            made = map(_small_kernel(spec, operands[-1].dtype), *map(repeat, hyper), *columns)
             return tuple(made) if count == 1 else tuple([array for outs in made for array in outs])
         into = numpy_kernel(spec).into
         for i, j in zip(starts, range(0, len(out), count), strict=True):
@@ -173,6 +174,17 @@ def numpy_kernel(spec: ElementwiseSpec) -> NumpyKernel:
     if found is None:
         found = _kernels[id(spec)] = (spec, compile_numpy(spec))
     return found[1]
+
+
+_small: dict[tuple[int, Any], Any] = {}
+
+
+def _small_kernel(spec: ElementwiseSpec, dtype: Any) -> Any:
+    """The form of a kernel that costs least on small arrays."""
+    key = id(spec), dtype
+    if key not in _small:
+        _small[key] = numpy_kernel(spec).plain(dtype) if dtype.kind == "f" else numpy_kernel(spec).call
+    return _small[key]
 
 
 NUMPY = NumpyBackend()

@@ -27,20 +27,19 @@ from gradcore.core.tensor import Tensor, Traced
 class Leaf:
     """Where `backward()` ends: the gradient of one parameter, and when and where it was last assigned."""
 
-    __slots__ = ("__weakref__", "assigned", "code", "grad", "name", "offset")
+    __slots__ = ("__weakref__", "assigned", "grad", "name", "site")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.grad: Cell = Cell(None, f"{name}.grad" if name else "grad")
         self.assigned = 0
-        self.code: CodeType | None = None
-        self.offset = 0
+        self.site: tuple[CodeType | None, int] = None, 0
 
     def mark(self) -> None:
         """Remember this assignment: `backward()` compares its serial with those of the records."""
         frame = user_frame(2)
         self.assigned = next_serial()
-        self.code, self.offset = frame.f_code, frame.f_lasti
+        self.site = frame.f_code, frame.f_lasti
 
 
 class Cell:
@@ -57,7 +56,7 @@ class Cell:
     def __init__(self, value: Tensor | None, name: str = "", requires_grad: bool = False) -> None:
         self.name = name
         self.leaf = Leaf(name) if requires_grad else None
-        self.tensor = None if value is None else Tensor(value.data, self.leaf)
+        self.tensor = None if value is None else Tensor(_contiguous(value.data), self.leaf)
 
     def read(self) -> Any:
         """The content, as this thread's interpreters see it."""
@@ -87,7 +86,7 @@ class Cell:
         """Set the content of the cell itself, past every interpreter."""
         if value is not None and self.tensor is not None:
             _check_same_kind(self, value)
-        self.tensor = None if value is None else Tensor(value.data, self.leaf)
+        self.tensor = None if value is None else Tensor(_contiguous(value.data), self.leaf)
 
     def destination(self) -> Any:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
@@ -99,6 +98,11 @@ class Cell:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.tensor!r})"
+
+
+def _contiguous(array: Any) -> Any:
+    """What cells hold is C-contiguous, so a step may write to it and kernels need not test it."""
+    return np.ascontiguousarray(array) if type(array) is np.ndarray and not array.flags.c_contiguous else array
 
 
 def _read(cell: Cell) -> Any:
@@ -139,15 +143,19 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
         results = NUMPY.run(op, outs, arrays, params)
     else:
         results = op.impl(NUMPY, outs, *arrays, *params)
-    serial, frame = next_serial(), user_frame()
+    frame = user_frame()
+    serial, site = next_serial(), (frame.f_code, frame.f_lasti)
     for cell, result in zip(cells, results):  # noqa: B905 - hot
-        if cell.tensor.data is not result:  # type: ignore[union-attr]
-            cell.tensor = Tensor(result if type(result) is np.ndarray else np.asarray(result), cell.leaf)
         leaf = cell.leaf
+        if cell.tensor.data is not result:  # type: ignore[union-attr]
+            cell.tensor = tensor = _new(Tensor)
+            tensor.data = result if type(result) is np.ndarray else np.asarray(result)
+            tensor.node = leaf
         if leaf is not None:
-            leaf.assigned, leaf.code, leaf.offset = serial, frame.f_code, frame.f_lasti
+            leaf.assigned, leaf.site = serial, site
 
 
+_new = object.__new__
 HALF = np.dtype(np.float16)
 SMALL = 4096  # bytes; below, NumPy makes a new array faster than we find out whether the old one is shared
 

@@ -138,26 +138,29 @@ linear_op: Op = fused(
 
 
 def _call(x: Any, w: Any, b: Any) -> Any:
-    if x.ndim == 2 and b.shape == w.shape[:1]:
+    if x.ndim == 2 and b.size == len(w):
         y = x.dot(w.T)
         return np.add(y, b, y)
     return _impl(NUMPY, None, x, w, b)
 
 
 def _raw(needed: Any) -> Any:
-    """The common masks for matrices, on raw arrays: the calls of `_vjp_impl` and nothing else."""
+    """The calls of `_vjp_impl` on matrices, and nothing else."""
     general = raw_vjp(linear_op)(needed)
+    for_x, for_w, for_b = needed
+    column_sum = np.add.reduce
 
-    def hidden(r: Any, g: Any) -> Any:
+    def raw(r: Any, g: Any) -> Any:
         if g.ndim != 2:
             return general(r, g)
-        x, w = r.saved
-        return g.dot(w), g.T.dot(x), np.add.reduce(g, 0)
+        saved = r.saved
+        return (
+            g.dot(saved[-1]) if for_x else None,
+            g.T.dot(saved[0]) if for_w else None,
+            column_sum(g, 0) if for_b else None,
+        )
 
-    def first(r: Any, g: Any) -> Any:
-        return (None, g.T.dot(r.saved[0]), np.add.reduce(g, 0)) if g.ndim == 2 else general(r, g)
-
-    return {(True, True, True): hidden, (False, True, True): first}.get(needed, general)
+    return raw
 
 
 _linear = public(linear_op, _raw, _call)

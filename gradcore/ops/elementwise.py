@@ -257,7 +257,6 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
     """The same on raw NumPy arrays, generated."""
     back = backward_of(op, needed)
     namespace: dict[str, Any] = {"ndarray": np.ndarray, "asarray": np.asarray, "unbroadcast": unbroadcast}
-    namespace["ascontiguousarray"] = np.ascontiguousarray
     lines = ["def raw(r, g):"]
     count = len(back.saved.inputs) + len(back.saved.outputs)
     saved = [f"s{k}" for k in range(count)]
@@ -265,12 +264,14 @@ def raw_backward(op: Op, needed: Mask) -> Callable[[Any, Any], tuple[Any, ...]]:
         lines.append(f"    {', '.join(saved)}, = r.saved")
     if back.op is not None:
         kernel = numpy_kernel(back.op.spec.forward)
-        namespace |= {"kernel_F32": kernel.typed(np.float32), "kernel_F64": kernel.typed(np.float64), "F32": F32}
+        if kernel.ufunc is None:
+            namespace |= {"kernel_F32": kernel.typed(np.float32), "kernel_F64": kernel.typed(np.float64), "F32": F32}
+        namespace["kernel"] = kernel.ufunc
         if not kernel.weak_ok and len(op.inputs) > 1:
             lines += [f"    if type({s}) is not ndarray: {s} = asarray({s}, g.dtype)" for s in saved]
         made = [f"c{k}" for k in range(back.op.outputs)]
-        lines.append("    if not g.flags.c_contiguous: g = ascontiguousarray(g)")
-        lines.append("    kernel = kernel_F32 if g.dtype is F32 else kernel_F64")
+        if kernel.ufunc is None:
+            lines.append("    kernel = kernel_F32 if g.dtype is F32 else kernel_F64")
         lines.append(f"    {', '.join(made)} = kernel({', '.join(['g', *saved])})")
         lines += [f"    if type({c}) is not ndarray: {c} = asarray({c})" for c in made]
     parts = ["g" if p == "g" else "None" if p is None else f"c{p}" for p in back.places]
@@ -364,9 +365,10 @@ def _raised(x: Any, missing: int) -> Any:
 def _eager(op: Op) -> Eager:
     kernel = numpy_kernel(op.spec.forward)
     scalars = op.promotion is not Promotion.NONE
+    calls = kernel.ufunc or (kernel.typed(np.float32), kernel.typed(np.float64))
     return Eager(
         op,
-        (kernel.typed(np.float32), kernel.typed(np.float64)),
+        calls,
         lambda needed: raw_backward(op, needed),
         lambda args, params: bind_general(op, args, params),
         scalars,

@@ -101,7 +101,7 @@ reshape_op: Op = linear(
     ),
     doc="The same elements in C order in another shape.",
 )
-_reshape = public(reshape_op, lambda needed: lambda r, g: (np.ascontiguousarray(g).reshape(r.avals[0]),))
+_reshape = public(reshape_op, lambda needed: lambda r, g: (g.reshape(r.avals[0]),))
 
 
 def reshape(x: Any, *shape: Any) -> Any:
@@ -157,7 +157,7 @@ transpose_op: Op = linear(
     ),
     doc="Axes in another order; a view.",
 )
-_transpose = public(transpose_op, lambda needed: lambda r, g: (g.transpose(_inverse(r.params[0])),))
+_transpose = public(transpose_op, lambda needed: lambda r, g: (np.ascontiguousarray(g.transpose(_inverse(r.params[0]))),))
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
