@@ -114,7 +114,54 @@ def _layers(nn: Any, problem: Problem) -> Iterator[Any]:
 
 
 def numpy_step(problem: Problem) -> Step:
-    """Forward, backward and update by hand: results reused, weights updated in place, `dot` rather than `@`.
+    """Forward, backward and update by hand, as the textbook has it: what a user would write, and the budgets mean."""
+    return (_textbook_classifier if problem.classifies else _textbook_regression)(problem)
+
+
+def _textbook_regression(problem: Problem) -> Step:
+    x, y = problem.data()
+    w1, b1, w2, b2 = parameters = problem.weights()
+    rate = np.float32(problem.rate)
+
+    def step() -> Any:
+        h = 1 / (1 + np.exp(-(x @ w1.T + b1)))
+        p = 1 / (1 + np.exp(-(h @ w2.T + b2)))
+        loss = ((p - y) ** 2).mean()
+        d = 2 / y.size * (p - y) * p * (1 - p)
+        gh = d @ w2 * h * (1 - h)
+        for weight, gradient in zip(parameters, (gh.T @ x, gh.sum(0), d.T @ h, d.sum(0)), strict=True):
+            weight -= rate * gradient
+        return loss
+
+    return step
+
+
+def _textbook_classifier(problem: Problem) -> Step:
+    x, labels = problem.data()
+    w1, b1, w2, b2, w3, b3 = parameters = problem.weights()
+    rate, rows = np.float32(problem.rate), np.arange(problem.batch)
+
+    def step() -> Any:
+        h1 = np.maximum(x @ w1.T + b1, 0)
+        h2 = np.maximum(h1 @ w2.T + b2, 0)
+        z = h2 @ w3.T + b3
+        e = np.exp(z - z.max(1, keepdims=True))
+        p = e / e.sum(1, keepdims=True)
+        loss = -np.log(p[rows, labels]).mean()
+        p[rows, labels] -= 1
+        d = p / len(rows)
+        g2 = d @ w3 * (h2 > 0)
+        g1 = g2 @ w2 * (h1 > 0)
+        gradients = g1.T @ x, g1.sum(0), g2.T @ h1, g2.sum(0), d.T @ h2, d.sum(0)
+        for weight, gradient in zip(parameters, gradients, strict=True):
+            weight -= rate * gradient
+        return loss
+
+    return step
+
+
+def numpy_tuned_step(problem: Problem) -> Step:
+    """The same by somebody who counts: results reused, weights updated in place, `dot` rather than `@`.
 
     (`dot` costs NumPy half a microsecond less than `@`, which is a tenth of the small step.)
     """
@@ -299,6 +346,7 @@ class Framework:
 FRAMEWORKS = (
     Framework("gradcore", "gradcore", gradcore_step),
     Framework("NumPy by hand", "numpy", numpy_step),
+    Framework("NumPy, tuned", "numpy", numpy_tuned_step),
     Framework("PyTorch eager", "torch", torch_step),
     Framework("jax.jit", "jax", jax_step),
     Framework("HIPS autograd", "autograd", autograd_step),

@@ -47,7 +47,8 @@ class NumpyBackend:
         if out is None:
             columns = [operands[shared + k :: size] for k in range(size)]
             made = map(_small_kernel(spec, operands[-1].dtype), *map(repeat, hyper), *columns)
-            return tuple(made) if count == 1 else tuple([array for outs in made for array in outs])
+            arrays = made if count == 1 else [array for outs in made for array in outs]
+            return tuple([a if a.flags.c_contiguous else np.asarray(a, order="C") for a in arrays])
         into = numpy_kernel(spec).into
         for i, j in zip(starts, range(0, len(out), count), strict=True):
             outs = tuple(out[j : j + count])
@@ -91,7 +92,7 @@ class NumpyBackend:
         return np.random.Philox(key=key).random_raw(count)
 
 
-CHUNK = 2**15  # elements; the operands and temporaries of a chunk stay in the cache
+CHUNK = 2**16  # elements; the operands and temporaries of a chunk stay in the cache
 
 
 def _in_chunks(into: Any, xp: NumpyBackend, outs: Any, shared: Any, group: Any) -> None:

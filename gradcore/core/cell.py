@@ -136,9 +136,9 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
     if switch.busy or type(cells[0].tensor.data) is not np.ndarray:  # type: ignore[union-attr]
         _update_general(op, cells, operands, params)
         return
-    arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
     small = all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419 - hot
-    outs = None if small else tuple([cell.destination() for cell in cells])
+    outs = None if small else tuple([cell.destination() for cell in cells])  # before `arrays` refers to them
+    arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
     if arrays[-1].dtype is HALF:
         results = NUMPY.run(op, outs, arrays, params)
     else:

@@ -11,10 +11,8 @@ from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion
-from gradcore.core.state import switch
-from gradcore.core.tensor import Tensor
 from gradcore.ops.elementwise import align, unbroadcast
-from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.ops.operands import as_operand, as_tensor, bind_general
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.shapes import expand_dims, reshape, swapaxes
 from gradcore.ops.structural import bilinear, public
@@ -79,11 +77,33 @@ matmul_op: Op = bilinear(
     ),
     doc="Matrix product of the last two axes; the others broadcast.",
 )
-_matmul = public(matmul_op, _raw)
 
 
-def matmul(a: Any, b: Any) -> Any:
-    """Matrix product by NumPy's rules.
+def _call(a: Any, b: Any) -> Any:
+    if a.ndim == 2 == b.ndim:
+        return a.dot(b)
+    if a.ndim < 2 or b.ndim < 2:
+        raise TypeError("vectors take the general path")
+    return matmul_impl(NUMPY, None, a, b)
+
+
+def _general(args: tuple[Any, Any], params: tuple[Any, ...]) -> Any:
+    """A vector becomes a matrix of one row or column, which the product loses again."""
+    a, b = [as_tensor(as_operand(arg, matmul_op)) for arg in args]
+    if not a.shape or not b.shape:
+        raise ValueError(f"'matmul' needs at least one axis on each side, got {a.shape} and {b.shape}; use a * b")
+    left = expand_dims(a, 0) if len(a.shape) == 1 else a
+    right = expand_dims(b, 1) if len(b.shape) == 1 else b
+    y = bind_general(matmul_op, (left, right), ())
+    if left is a and right is b:
+        return y
+    rows = () if len(a.shape) == 1 else (y.shape[-2],)
+    columns = () if len(b.shape) == 1 else (y.shape[-1],)
+    return reshape(y, (*y.shape[:-2], *rows, *columns))
+
+
+matmul = public(matmul_op, _raw, _call, _general)
+matmul.__doc__ = """Matrix product by NumPy's rules.
 
     Args:
         a: tensor of shape (..., n, k), or (k,).
@@ -91,17 +111,9 @@ def matmul(a: Any, b: Any) -> Any:
 
     Returns:
         Tensor of shape (..., n, m); a one-dimensional operand drops its axis.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.matmul(gc.tensor([[1.0, 2.0], [3.0, 4.0]]), gc.tensor([1.0, 10.0]))
+        tensor([21., 43.], dtype=float32, device='cpu')
     """
-    if type(a) is Tensor and type(b) is Tensor and not switch.busy and a.data.ndim > 1 < b.data.ndim:
-        return _matmul(a, b)
-    a, b = as_tensor(as_operand(a, matmul_op)), as_tensor(as_operand(b, matmul_op))
-    if not a.shape or not b.shape:
-        raise ValueError(f"'matmul' needs at least one axis on each side, got {a.shape} and {b.shape}; use a * b")
-    if len(a.shape) > 1 and len(b.shape) > 1:
-        return _matmul(a, b)
-    left = expand_dims(a, 0) if len(a.shape) == 1 else a
-    right = expand_dims(b, 1) if len(b.shape) == 1 else b
-    y = _matmul(left, right)
-    rows = () if len(a.shape) == 1 else (y.shape[-2],)
-    columns = () if len(b.shape) == 1 else (y.shape[-1],)
-    return reshape(y, (*y.shape[:-2], *rows, *columns))

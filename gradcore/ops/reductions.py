@@ -75,7 +75,7 @@ def _spread(g: Any, avals: Any, params: Any, i: int) -> Any:
 
 
 def _spread_raw(r: Any, g: Any) -> Any:
-    """g repeated along the reduced axes (`np.broadcast_to` and a copy take NumPy several times as long)."""
+    """The cotangent repeated along the reduced axes (`np.broadcast_to` takes NumPy several times as long)."""
     (shape,) = r.avals
     axes, keepdims = r.params
     if g.ndim and not keepdims:

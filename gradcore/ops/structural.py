@@ -73,15 +73,22 @@ def indexed(name: str, inputs: tuple[str, ...], **fields: Any) -> Op:
     return Op(name=name, family=Family.INDEXED, inputs=inputs, **fields)
 
 
-def public(op: Op, raw: Raw = lambda needed: None, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def public(
+    op: Op,
+    raw: Raw = lambda needed: None,
+    call: Callable[..., Any] | None = None,
+    slow: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
     """The function that users call: generated, with operands and then parameters as positional arguments.
 
-    `raw` makes backward functions on raw NumPy arrays; `call` stands in for `impl` there, with the same bits.
+    `raw` makes backward functions on raw NumPy arrays; `call` stands in for `impl` there, with the same bits; `slow`
+    gets the operands and parameters of every call that the short cut refuses, or in which it raises.
     """
 
     def make() -> Eager:
         impl = op.impl
-        return Eager(op, call or (lambda *args: impl(NUMPY, None, *args)), raw, lambda a, p: bind_general(op, a, p))
+        short = call or (lambda *args: impl(NUMPY, None, *args))
+        return Eager(op, short, raw, slow or (lambda args, params: bind_general(op, args, params)))
 
     return generate(make, op.name, (*op.inputs, *op.params), op.doc)
 

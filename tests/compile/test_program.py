@@ -20,9 +20,8 @@ Step = Callable[[Any, Any], Any]
 def make_step(seed: int, width: int, optimizer: str = "adamw") -> tuple[Step, nn.Module]:
     """Forward with layer norm and dropout, loss, backward, clip, optimiser step."""
     gc.random.seed(seed)
-    model = nn.Sequential(
-        nn.Linear(64, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, 32), nn.GELU(), nn.Linear(32, 10)
-    )
+    first = [nn.Linear(64, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2)]
+    model = nn.Sequential(*first, nn.Linear(width, 32), nn.GELU(), nn.Linear(32, 10))
     make = {"adamw": lambda p: optim.AdamW(p, lr=1e-3), "sgd": lambda p: optim.SGD(p, lr=0.1, momentum=0.9)}
     opt = make[optimizer](list(model.parameters()))
 

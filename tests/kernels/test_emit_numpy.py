@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from gradcore.kernels import expr
 from gradcore.kernels.emit_numpy import _evaluate, _ufunc, compile_numpy
-from gradcore.kernels.numpy_plan import Plan
 from gradcore.kernels.expr import const, trace, var, where
+from gradcore.kernels.numpy_plan import Plan
 from gradcore.kernels.spec import ElementwiseSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
