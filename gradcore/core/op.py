@@ -48,6 +48,7 @@ class Sample:
         label: shown in the test's name.
         order: highest derivative order to test (3 by default).
         smooth: False where a finite difference may cross a kink.
+        wrt: positions of the operands to differentiate; all by default.
     """
 
     args: Callable[..., Sequence[Any]]
@@ -55,6 +56,7 @@ class Sample:
     label: str = ""
     order: int = 3
     smooth: bool = True
+    wrt: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

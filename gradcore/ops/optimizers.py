@@ -69,6 +69,15 @@ sgd_op: Op = optimizer(
 )
 
 
+sgd_decay_op: Op = optimizer(
+    "sgd_decay",
+    lambda lr, decay, p, g: (p - lr * (g + decay * p),),
+    hyper=2,
+    samples=(sample(*[normal(low=0.1, high=0.2)] * 2, normal(3, 4), normal(3, 4), normal(2), normal(2)),),
+    doc="p - lr * (g + decay * p) for every parameter p with gradient g.",
+)
+
+
 def _momentum(lr: Any, momentum: Any, decay: Any, p: Any, g: Any, v: Any) -> Any:
     new_v = momentum * v + (g + decay * p)
     return p - lr * new_v, new_v
@@ -91,18 +100,20 @@ def _adamw(lr: Any, beta1: Any, beta2: Any, eps: Any, decay: Any, step: Any, p: 
     return p - lr * decay * p - rate * (new_m / deviation), new_m, new_v
 
 
+_ADAMW_OPERANDS = (
+    *[normal(low=0.1, high=0.5)] * 5,
+    normal(low=1.0, high=3.0),
+    *[normal(3, 4)] * 3,
+    normal(3, 4, low=0.5, high=1.0),
+)
 adamw_op: Op = optimizer(
     "adamw",
     _adamw,
     hyper=6,
-    samples=(
-        sample(
-            *[normal(low=0.1, high=0.5)] * 5,
-            normal(low=1.0, high=3.0),
-            *[normal(3, 4)] * 3,
-            normal(3, 4, low=0.5, high=1.0),
-            order=1,
-        ),
+    samples=(  # all ten operands at once to order 3 make kernels of over a hundred inputs
+        sample(*_ADAMW_OPERANDS, order=1, label="all"),
+        sample(*_ADAMW_OPERANDS, wrt=(6, 7), label="parameter and gradient"),
+        sample(*_ADAMW_OPERANDS, wrt=(0, 8, 9), order=2, label="rate and slots"),
     ),
     doc="Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).",
 )

@@ -46,13 +46,13 @@ def key() -> Make:
     return lambda rng, dtype: rng.integers(0, 2**63, 2).astype(np.uint64)
 
 
-def sample(*makes: Make, params: tuple[Any, ...] = (), label: str = "", order: int = 3, smooth: bool = True) -> Sample:
-    """One call of an op."""
+def sample(*makes: Make, params: tuple[Any, ...] = (), **fields: Any) -> Sample:
+    """One call of an op; `fields` are those of `Sample`."""
 
     def args(rng: np.random.Generator, dtype: Any) -> Sequence[Any]:
         return [make(rng, dtype) for make in makes]
 
-    return Sample(args, params, label, order, smooth)
+    return Sample(args, params, **fields)
 
 
 def unary(low: float | None = None, high: float | None = None, away: float = 0.0) -> tuple[Sample, ...]:

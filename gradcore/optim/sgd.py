@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gradcore.ops.optimizers import momentum_op, sgd_op
+from gradcore.ops.optimizers import momentum_op, sgd_decay_op, sgd_op
 from gradcore.optim.optimizer import Hyper, Optimizer
 
 
@@ -39,8 +39,10 @@ class SGD(Optimizer):
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
-        if momentum or weight_decay:
+        if momentum:
             hyper = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
             super().__init__(params, momentum_op, ("momentum_buffer",), hyper)
+        elif weight_decay:
+            super().__init__(params, sgd_decay_op, (), {"lr": lr, "weight_decay": weight_decay})
         else:
             super().__init__(params, sgd_op, (), {"lr": lr})

@@ -45,7 +45,8 @@ class Case:
 
     def moving(self, operands: Sequence[Any]) -> list[int]:
         """Positions of the operands that have a derivative."""
-        return [k for k, x in enumerate(operands) if x.dtype.kind == "f" and self.op.can_differentiate(k)]
+        wrt = range(len(operands)) if self.sample.wrt is None else self.sample.wrt
+        return [k for k in wrt if operands[k].dtype.kind == "f" and self.op.can_differentiate(k)]
 
     def differentiable(self) -> bool:
         """Whether some operand of the sample has a derivative, and some output a floating dtype."""
