@@ -14,7 +14,9 @@ donated output.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from gradcore.core.tensor import Tensor
 from gradcore.ops.random import next_key_op, split_key_op, uniform_op
 
 SOURCE = Cell(Tensor(np.zeros(2, np.uint64)), "random")
+_drawing = threading.RLock()  # a finaliser that draws may run while its own thread holds it
 
 
 def seed(number: int) -> None:
@@ -36,11 +39,21 @@ def seed(number: int) -> None:
         number: an integer in [0, 2**64).
 
     Raises:
-        ValueError: the number is outside that range.
+        TypeError: it is not an integer.
+        ValueError: it is outside that range.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.random.seed(3)
+        >>> gc.random.uniform(2)
+        tensor([UNIFORM], dtype=float32, device='cpu')
     """
-    if not 0 <= number < 2**64:
+    if not hasattr(number, "__index__"):
+        raise TypeError(f"a seed must be an integer in [0, 2**64), not {number!r}")
+    if not 0 <= index(number) < 2**64:
         raise ValueError(f"a seed must lie in [0, 2**64), not {number}")
-    SOURCE.assign(Tensor(np.array([number, 0], np.uint64)))
+    with _drawing:
+        SOURCE.assign(Tensor(np.array([index(number), 0], np.uint64)))
 
 
 def key() -> Any:
@@ -51,22 +64,53 @@ def key() -> Any:
     >>> gc.random.key(), gc.random.key()
     (tensor([7, 0], dtype=uint64, device='cpu'), tensor([7, 1], dtype=uint64, device='cpu'))
     """
-    drawn = SOURCE.read()
-    SOURCE.assign(bind(next_key_op, (drawn,)))
+    drawn = _draw()
     for level in state.levels:
         if isinstance(level, Batch):
             drawn = BatchTensor(level, bind(split_key_op, (drawn,), (level.size,)))
     return drawn
 
 
-def uniform(shape: Sequence[int] = (), dtype: Any = np.float32) -> Any:
+def _draw() -> Any:
+    """The source's value, which no other thread gets.  Hooks see the op, so the lock is not held while it runs."""
+    while True:
+        drawn = SOURCE.read()
+        following = bind(next_key_op, (drawn,))
+        with _drawing:
+            if SOURCE.read() is drawn:
+                SOURCE.assign(following)
+                return drawn
+
+
+def uniform(shape: int | Sequence[int] = (), dtype: Any = np.float32) -> Any:
     """Uniform numbers in [0, 1), the stream of `numpy.random.Philox` for the next key.
 
     Args:
-        shape: of the result.
-        dtype: a floating dtype.
+        shape: of the result; a number is the size of the only axis.
+        dtype: float16, float32 or float64.
+
+    Raises:
+        TypeError: another dtype, or a shape that is not made of integers.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.random.uniform((2, 3)).shape
+        (2, 3)
     """
-    return bind(uniform_op, (key(),), (tuple(map(int, shape)), np.dtype(dtype)))
+    kind = np.dtype(dtype)
+    if kind not in FLOATS:
+        raise TypeError(f"uniform numbers are float16, float32 or float64, not {kind}; cast them with .astype(dtype)")
+    return bind(uniform_op, (key(),), (_sizes(shape), kind))
+
+
+FLOATS = (np.float16, np.float32, np.float64)
+
+
+def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(map(index, shape if np.iterable(shape) else (shape,)))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"a shape is an integer or several, not {shape!r}") from None
 
 
 def generator() -> np.random.Generator:
@@ -74,5 +118,10 @@ def generator() -> np.random.Generator:
 
     Raises:
         GradcoreError: called while a graph is captured or inside vmap, where a key has no elements.
+
+    Example:
+        >>> import gradcore as gc
+        >>> sorted(gc.random.generator().permutation(4).tolist())
+        [0, 1, 2, 3]
     """
     return np.random.Generator(np.random.Philox(key=key().numpy()))

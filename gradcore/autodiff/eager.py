@@ -49,6 +49,7 @@ COMMON = {
     "asarray": np.asarray,
     "F32": np.dtype(np.float32),
     "F64": np.dtype(np.float64),
+    "BOOL": np.dtype(np.bool_),
     "serial": next_serial,
     "INTERNAL": INTERNAL,
     "getframe": sys._getframe,
@@ -124,6 +125,8 @@ class Eager:
         if typed:
             yield "(d is F32 or d is F64)"
         yield from (f"x{i}.dtype is d" for i in typed[1:])
+        if self.scalars and self.wanted:
+            yield from (f"x{i}.dtype is BOOL" for i in tensors if i not in self.wanted)
 
     def _body(self, recorded: list[int], numbers: list[int]) -> Iterator[str]:
         operands = ", ".join([f"x{i}" for i in range(len(self.op.inputs))] + list(self.op.params))

@@ -53,7 +53,8 @@ class Forward:
         return tuple(boxes) if op.multiple else boxes[0]
 
     def box(self, primal: Any, tangent: Any) -> Any:
-        return primal if tangent is None else ForwardTensor(self, primal, tangent)
+        """A tensor of this level; what has no tangent, or cannot have one (integers), stays as it is."""
+        return primal if tangent is None or primal.dtype.kind != "f" else ForwardTensor(self, primal, tangent)
 
     def primal(self, arg: Any) -> Any:
         return arg.primal if isinstance(arg, ForwardTensor) and arg.level is self else arg

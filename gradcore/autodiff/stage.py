@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcore.core.aval import Aval, aval_of
+import numpy as np
+
+from gradcore.core.aval import Aval, aval_of, dense
 from gradcore.core.bind import as_tuple
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import StageError
@@ -55,6 +57,7 @@ class Stage:
             slot = self.slots[cell] = CellSlot(cell)
             if cell.tensor is not None:
                 slot.before = self.new_var(cell.tensor.aval)
+            slot.was_empty = cell.tensor is None
             self.current[cell] = None if slot.before is None else Tensor(slot.before, cell.leaf)
         return self.current[cell]
 
@@ -70,7 +73,7 @@ class Stage:
         for cell, slot in self.slots.items():
             value = self.current[cell]
             slot.after = self.var_of(value.data) if slot.assigned and value is not None else None
-        self.graph.cells = [s for s in self.slots.values() if s.before is not None or s.assigned]
+        self.graph.cells = list(self.slots.values())
         return self.graph
 
     def _returned(self, leaf: Any) -> Var:
@@ -119,11 +122,17 @@ def make_graph(function: Callable[..., Any]) -> Callable[..., Graph]:
 def _as_inputs(stage: Stage, args: Sequence[Any]) -> Any:
     leaves, structure = flatten(tuple(args))
     stage.graph.in_structure = structure
-    return unflatten(structure, [leaf if isinstance(leaf, SCALARS) else _input(stage, leaf) for leaf in leaves])
+    inputs = [leaf if type(leaf) in SCALARS else _input(stage, leaf) for leaf in leaves]
+    stage.graph.sources = [value.data if isinstance(value, Tensor) else value for value in inputs]
+    return unflatten(structure, inputs)
 
 
 def _input(stage: Stage, leaf: Any) -> Tensor:
-    var = stage.new_var(aval_of(leaf))
+    leaf = leaf.read() if isinstance(leaf, Cell) else np.asarray(leaf) if isinstance(leaf, np.generic) else leaf
+    if not isinstance(leaf, (Tensor, np.ndarray)):
+        raise StageError(f"make_graph takes trees of tensors, arrays and numbers, not {type(leaf).__name__}")
+    aval = aval_of(leaf)
+    var = stage.new_var(aval if dense(aval) else aval.update(strides=None))
     stage.graph.inputs.append(var)
     node = leaf.node if isinstance(leaf, Tensor) and isinstance(leaf.node, Leaf) else None
     return Tensor(var, node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradcore.backend.device import Device
+from gradcore.backend.device import Device, DeviceError
 
 if TYPE_CHECKING:
     from gradcore.kernels.spec import ElementwiseSpec
@@ -57,8 +57,12 @@ def backend_of(array: Any) -> Backend:
 
 
 def backend_on(device: Device | str) -> Backend:
-    """The backend of a device."""
+    """The backend of a device.
+
+    Raises:
+        DeviceError: the device is not there.
+    """
     device = Device(device)
     if device.kind not in _BY_KIND:
-        raise RuntimeError(f"device {device} is not available: this version of gradcore computes on the CPU only")
+        raise DeviceError(f"device {device} is not available: this version of gradcore computes on the CPU only")
     return _BY_KIND[device.kind]

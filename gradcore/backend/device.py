@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 
 
+class GradcoreError(Exception):
+    """Base class of gradcore's own exceptions; `gradcore.core.errors` has them all."""
+
+
+class DeviceError(GradcoreError, RuntimeError):
+    """Arrays of two devices met, or a device is not there."""
+
+
 class Device:
     """Where a Tensor's data lives: `Device("cpu")`, `Device("cuda")`, `Device("cuda:1")`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -36,26 +37,28 @@ class NumpyBackend:
     def launch(self, spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
         kernel = numpy_kernel(spec)
         if out is None:
-            return kernel.call(*(arrays if kernel.weak_ok else _typed(arrays)))
+            return kernel.call(*(arrays if kernel.weak_ok else typed_scalars(arrays)))
         kernel.into(out, self.scratch, *arrays)
         return out
 
     def launch_groups(self, spec: ElementwiseSpec, out: Any, operands: Sequence[Any], shared: int) -> Any:
         size, hyper = len(spec.inputs) - shared, operands[:shared]
-        starts = range(shared, len(operands), size)
         count = len(spec.outputs)
         if out is None:
             columns = [operands[shared + k :: size] for k in range(size)]
             made = map(_small_kernel(spec, operands[-1].dtype), *map(repeat, hyper), *columns)
             arrays = made if count == 1 else [array for outs in made for array in outs]
             return tuple([a if a.flags.c_contiguous else np.asarray(a, order="C") for a in arrays])
+        flat = [np.asarray(x, order="C").reshape(-1) for x in operands[shared:]]
+        flat_outs = [x.reshape(-1) for x in out]
+        room = _Room(self, spec, flat[0].dtype, max(x.size for x in flat))  # nothing is allocated after the first write
         into = numpy_kernel(spec).into
-        for i, j in zip(starts, range(0, len(out), count), strict=True):
-            outs = tuple(out[j : j + count])
-            if outs[0].size <= CHUNK:
-                into(outs, self.scratch, *hyper, *operands[i : i + size])
-            else:
-                _in_chunks(into, self, outs, hyper, operands[i : i + size])
+        for i, j in zip(range(0, len(flat), size), range(0, len(out), count), strict=True):
+            for start in range(0, flat_outs[j].size, CHUNK):
+                part = slice(start, start + CHUNK)
+                outs = tuple([x[part] for x in flat_outs[j : j + count]])
+                into(outs, room.taken_again, *hyper, *[x[part] for x in flat[i : i + size]])
+                room.at = 0
         return out
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
@@ -95,31 +98,22 @@ class NumpyBackend:
 CHUNK = 2**16  # elements; the operands and temporaries of a chunk stay in the cache
 
 
-def _in_chunks(into: Any, xp: NumpyBackend, outs: Any, shared: Any, group: Any) -> None:
-    """The same, piece by piece, with one piece of scratch memory: the same bits, and less traffic."""
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in group]
-    flat_outs = [out.reshape(-1) for out in outs]
-    room: list[Any] = []
-    for start in range(0, outs[0].size, CHUNK):
-        part = slice(start, start + CHUNK)
-        into(tuple([o[part] for o in flat_outs]), _Again(xp, room), *shared, *[a[part] for a in flat])
+class _Room:
+    """Scratch memory for one kernel, allocated at once and used again for every piece of its operands."""
 
+    def __init__(self, xp: NumpyBackend, spec: ElementwiseSpec, dtype: Any, size: int) -> None:
+        shape = (min(size, CHUNK),)
+        asked = _scratch_of(spec)
+        self.arrays = [xp.scratch(shape if full else (), np.bool_ if boolean else dtype) for full, boolean in asked]
+        self.at = 0
 
-class _Again:
-    """Scratch that gives the same arrays to every call of one kernel."""
-
-    def __init__(self, xp: NumpyBackend, room: list[Any]) -> None:
-        self.xp, self.room, self.at = xp, room, 0
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        if self.at == len(self.room):
-            self.room.append(self.xp.scratch(shape, dtype))
+    def taken_again(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        array = self.arrays[self.at]
         self.at += 1
-        array = self.room[self.at - 1]
-        return array if array.shape == shape else array[tuple([slice(n) for n in shape])]
+        return array[: shape[0]] if shape else array
 
 
-def _typed(values: Sequence[Any]) -> Sequence[Any]:
+def typed_scalars(values: Sequence[Any]) -> Sequence[Any]:
     """Python scalars as 0-d arrays of the dtype that the arrays have."""
     if not any(isinstance(value, (bool, int, float)) for value in values):
         return values
@@ -175,6 +169,21 @@ def numpy_kernel(spec: ElementwiseSpec) -> NumpyKernel:
     if found is None:
         found = _kernels[id(spec)] = (spec, compile_numpy(spec))
     return found[1]
+
+
+@cache
+def _scratch_of(spec: ElementwiseSpec) -> list[tuple[bool, bool]]:
+    """What a kernel asks for as scratch, found by running it on one element: is it an array? is it boolean?"""
+    asked: list[tuple[bool, bool]] = []
+
+    def scratch(shape: tuple[int, ...], dtype: Any) -> Any:
+        asked.append((bool(shape), np.dtype(dtype) == np.bool_))
+        return np.empty(shape, dtype)
+
+    arrays = [np.ones(() if name in spec.scalar_inputs else (1,)) for name in spec.inputs]
+    with np.errstate(all="ignore"):
+        numpy_kernel(spec).into(tuple([np.empty(1) for _ in spec.outputs]), scratch, *arrays)
+    return asked
 
 
 _small: dict[tuple[int, Any], Any] = {}

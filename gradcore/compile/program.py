@@ -13,22 +13,31 @@ from typing import Any
 import numpy as np
 
 from gradcore.backend import NUMPY, Arena
+from gradcore.backend.numpy_backend import typed_scalars
+from gradcore.core.aval import Aval
 from gradcore.core.cell import Cell
 from gradcore.core.errors import StageError
 from gradcore.core.evaluate import SCALARS
 from gradcore.core.graph import CellSlot, Graph, Node, Var
-from gradcore.core.tensor import Tensor
+from gradcore.core.state import state
+from gradcore.core.tensor import Tensor, Traced
 from gradcore.core.trees import flatten_like, unflatten
 
 
 class Program:
     """A graph with memory.
 
+    It belongs to the cells (parameters, optimiser slots) that the captured function used: replacing a parameter by
+    another object calls for another capture, assigning a new value to it does not.
+
     Args:
         graph: made by `gradcore.make_graph`.
 
     Call it with arguments like those of the captured function: cells are read, the ops run, cells are assigned, and
     the outputs come back as new tensors.
+
+    Raises:
+        StageError: an argument or a cell is not of the shape, dtype or kind that was captured.
 
     Example:
         >>> import gradcore as gc
@@ -43,11 +52,11 @@ class Program:
         self.arena = Arena()
         self.buffers: dict[Var, Any] = dict(graph.constants)
         for var in [*graph.inputs, *[slot.before for slot in graph.cells if slot.before is not None]]:
-            self.buffers[var] = np.empty(var.shape, var.dtype)
+            self.buffers[var] = _buffer(var.aval)
         self.steps = [step for node in graph.nodes if (step := self._step(node)) is not None]
 
     def _step(self, node: Node) -> Callable[[], Any] | None:
-        values = _typed([self.buffers[v] if isinstance(v, Var) else v for v in node.inputs])
+        values = list(typed_scalars([self.buffers[v] if isinstance(v, Var) else v for v in node.inputs]))
         if node.view_of is not None:
             self.buffers[node.outputs[0]] = node.op.impl(NUMPY, None, *values, *node.params)
             return None
@@ -57,8 +66,12 @@ class Program:
         out = outs if node.op.multiple else outs[0]
 
         def step() -> None:
+            for hook in state.hooks:
+                hook.before(node.op, values, node.params)
             run(node.op, out, values, node.params)
             arena.reset()
+            for hook in state.hooks:
+                hook.after(node.op, values, node.params, outs)
 
         return step
 
@@ -68,30 +81,45 @@ class Program:
             step()
         results = [self._result(output) for output in self.graph.outputs]
         for slot, place in [(slot, _place(slot)) for slot in self.graph.cells if slot.assigned]:
-            self._store(slot, place)
+            _store(slot, place, self.buffers)
         return unflatten(self.graph.out_structure, results)  # type: ignore[arg-type]
 
     def _load(self, args: Sequence[Any]) -> None:
-        leaves = [leaf for leaf in flatten_like(self.graph.in_structure, tuple(args)) if not isinstance(leaf, SCALARS)]  # type: ignore[arg-type]
-        for var, leaf in zip(self.graph.inputs, leaves, strict=True):
-            _copy(self.buffers[var], leaf, "an argument")
+        leaves = flatten_like(self.graph.in_structure, tuple(args), "the tuple of arguments")  # type: ignore[arg-type]
+        for source, leaf in zip(self.graph.sources, leaves, strict=True):
+            if isinstance(source, Var):
+                _copy(self.buffers[source], leaf, "an argument")
+            elif type(leaf) not in SCALARS or leaf != source:
+                raise StageError(
+                    f"the graph was captured with the number {source!r} and got {leaf!r}; numbers are constants of a "
+                    "graph: pass a tensor, or capture again"
+                )
         for slot in self.graph.cells:
-            if slot.before is not None:
-                _copy(self.buffers[slot.before], slot.cell.tensor, f"cell {slot.cell.name}")
+            self._load_cell(slot)
+
+    def _load_cell(self, slot: CellSlot) -> None:
+        tensor = slot.cell.tensor
+        if slot.before is not None and tensor is not None:
+            _copy(self.buffers[slot.before], tensor, f"cell {slot.cell.name}")
+        elif slot.before is not None or (slot.was_empty and tensor is not None):
+            now, then = ("something", "empty") if slot.was_empty else ("empty", "not")
+            raise StageError(
+                f"cell {slot.cell.name or 'without a name'} is {now} now and was {then} when the graph was captured "
+                "(a gradient that the step reads before it is cleared?); call zero_grad() first in the step, or "
+                "capture again"
+            )
 
     def _result(self, output: Any) -> Any:
         return Tensor(self.buffers[output].copy()) if isinstance(output, Var) else output
 
-    def _store(self, slot: CellSlot, place: Any) -> None:
-        cell = slot.cell
-        if slot.after is None:
-            cell.store(None)
-            return
-        np.copyto(place, self.buffers[slot.after])
-        if cell.tensor is None or cell.tensor.data is not place:
-            cell.tensor = Tensor(place, cell.leaf)
-        if cell.leaf is not None:
-            cell.leaf.mark()
+
+def _buffer(aval: Aval) -> Any:
+    """Memory laid out as what was captured: some order of the axes, without gaps."""
+    if aval.strides is None:
+        return np.empty(aval.shape, aval.dtype)
+    order = sorted(range(aval.ndim), key=lambda axis: -aval.strides[axis])  # type: ignore[index]
+    dense = np.empty([aval.shape[axis] for axis in order], aval.dtype)
+    return dense.transpose([order.index(axis) for axis in range(aval.ndim)])
 
 
 def _place(slot: CellSlot) -> Any:
@@ -101,8 +129,22 @@ def _place(slot: CellSlot) -> Any:
     return slot.cell.destination() if slot.cell.tensor is not None else np.empty(slot.after.shape, slot.after.dtype)
 
 
+def _store(slot: CellSlot, place: Any, buffers: dict[Var, Any]) -> None:
+    cell = slot.cell
+    if slot.after is None:
+        cell.store(None)
+        return
+    np.copyto(place, buffers[slot.after])
+    if cell.tensor is None or cell.tensor.data is not place:
+        cell.tensor = Tensor(place, cell.leaf)
+    if cell.leaf is not None:
+        cell.leaf.mark()
+
+
 def _copy(buffer: Any, value: Any, what: str) -> None:
     value = value.read() if isinstance(value, Cell) else value
+    if isinstance(value, Traced):
+        raise StageError(f"{what} is a tensor inside {value.level.name}; a Program runs outside transforms only")
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.shape != buffer.shape or array.dtype != buffer.dtype:
         raise StageError(
@@ -110,13 +152,3 @@ def _copy(buffer: Any, value: Any, what: str) -> None:
             f"{buffer.dtype}{list(buffer.shape)}; capture it again for other shapes"
         )
     np.copyto(buffer, array)
-
-
-def _typed(values: list[Any]) -> list[Any]:
-    """Python scalars as 0-d arrays of the dtype that the operands have, made once."""
-    arrays = [v for v in values if not isinstance(v, SCALARS)]
-    if len(arrays) == len(values):
-        return values
-    dtype = np.result_type(*values)
-    return [np.asarray(v, dtype) if isinstance(v, SCALARS) else v for v in values]
-

@@ -19,6 +19,14 @@ def contiguous_strides(shape: Shape, itemsize: int) -> Shape:
     return tuple(reversed(strides))
 
 
+def dense(aval: Aval) -> bool:
+    """Whether the elements fill their memory without gaps, in some order of the axes (as a transposed matrix does)."""
+    if aval.strides is None:
+        return True
+    pairs = sorted(zip(aval.strides, aval.shape, strict=True), key=lambda pair: -pair[0])
+    return tuple(s for s, _ in pairs) == contiguous_strides(tuple(n for _, n in pairs), aval.dtype.itemsize)
+
+
 class Aval:
     """Shape, dtype, weakness, device and strides of a value.
 

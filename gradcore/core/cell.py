@@ -35,6 +35,10 @@ class Leaf:
         self.assigned = 0
         self.site: tuple[CodeType | None, int] = None, 0
 
+    def __reduce__(self) -> Any:
+        """Pickles and copies leave out where the last assignment was: code objects cannot be pickled."""
+        return _leaf, (self.name, self.grad)
+
     def mark(self) -> None:
         """Remember this assignment: `backward()` compares its serial with those of the records."""
         frame = user_frame(2)
@@ -42,8 +46,16 @@ class Leaf:
         self.site = frame.f_code, frame.f_lasti
 
 
+def _leaf(name: str, grad: Cell) -> Leaf:
+    leaf = Leaf(name)
+    leaf.grad = grad
+    return leaf
+
+
 class Cell:
     """A place that holds one Tensor, or None.
+
+    One thread at a time may change a cell; others that read it meanwhile need a lock, as with any Python object.
 
     Args:
         value: the first content.
@@ -64,12 +76,12 @@ class Cell:
 
     def assign(self, value: Tensor | None) -> None:
         """Replace the content.  Transforms keep the primal only; `vmap` refuses a mapped value."""
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"a cell holds tensors, not {type(value).__name__}; assign gradcore.tensor(value)")
         if switch.busy:
             self._assign(value)
         else:
-            self.store(value)
-        if self.leaf is not None:
-            self.leaf.mark()
+            self._set(value)
 
     def _assign(self, value: Tensor | None) -> None:
         for overlay in reversed(state.overlays):
@@ -80,7 +92,12 @@ class Cell:
         if state.base is not None:
             state.base.assign(self, value)
         else:
-            self.store(value)
+            self._set(value)
+
+    def _set(self, value: Tensor | None) -> None:
+        self.store(value)
+        if self.leaf is not None:
+            self.leaf.mark()
 
     def store(self, value: Tensor | None) -> None:
         """Set the content of the cell itself, past every interpreter."""
@@ -92,7 +109,7 @@ class Cell:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
         array = self.tensor.data  # type: ignore[union-attr]
         unshared = sys.getrefcount(self.tensor) == UNSHARED[0] and sys.getrefcount(array) == UNSHARED[1]
-        if unshared and array.base is None and array.flags.c_contiguous:
+        if unshared and array.base is None and array.flags.c_contiguous and array.flags.writeable:
             return array
         return np.empty_like(array, order="C")
 

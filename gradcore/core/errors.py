@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-
-class GradcoreError(Exception):
-    """Base class of gradcore's own exceptions."""
+from gradcore.backend.device import DeviceError as DeviceError  # backends stand below and raise it too
+from gradcore.backend.device import GradcoreError as GradcoreError
 
 
 class RuleError(GradcoreError, RuntimeError):
@@ -29,7 +28,3 @@ class StageError(GradcoreError, RuntimeError):
 
 class BatchError(GradcoreError, ValueError):
     """`vmap` cannot do what was asked; the message says what to do instead."""
-
-
-class DeviceError(GradcoreError, RuntimeError):
-    """Arrays of two devices met, or a device is not there."""

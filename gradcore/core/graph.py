@@ -61,13 +61,15 @@ class Node:
 class CellSlot:
     """A cell in a graph: what it held `before` (None if that is not read), and what it holds `after`.
 
-    `assigned` cells change; one that is read as well is donated: its memory may take the new value.
+    `assigned` cells change; one that is read as well is donated: its memory may take the new value.  One that
+    `was_empty` was read and held None.
     """
 
     cell: Cell
     before: Var | None = None
     after: Var | None = None
     assigned: bool = False
+    was_empty: bool = False
 
     @property
     def donated(self) -> bool:
@@ -80,6 +82,7 @@ class Graph:
 
     name: str
     inputs: list[Var] = field(default_factory=list)
+    sources: list[Any] = field(default_factory=list)  # for each leaf of the arguments its Var, or its number
     constants: dict[Var, Any] = field(default_factory=dict)
     cells: list[CellSlot] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
@@ -111,6 +114,8 @@ def _describe(slot: CellSlot) -> str:
         return f"cell {name}: {slot.before} -> {slot.after} (donated): {slot.before.aval}"  # type: ignore[union-attr]
     if slot.assigned:
         return f"cell {name}: -> {slot.after}"
+    if slot.before is None:
+        return f"cell {name}: empty"
     return f"cell {name}: {slot.before}: {slot.before.aval}"  # type: ignore[union-attr]
 
 

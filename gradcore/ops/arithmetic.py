@@ -8,7 +8,7 @@ from typing import Any
 from gradcore.core.op import Promotion
 from gradcore.kernels import expr as e
 from gradcore.ops.elementwise import elementwise
-from gradcore.ops.samples import binary, booleans, normal, sample, unary
+from gradcore.ops.samples import binary, booleans, integers, normal, sample, unary
 
 COMMON = Promotion.COMMON
 
@@ -68,6 +68,7 @@ where = elementwise(
         sample(booleans(3, 1), normal(4), normal(), label="broadcast"),
         sample(booleans(), normal(2, 2), normal(1, 2), label="one condition"),
         sample(booleans(0, 2), normal(1, 2), normal(2), label="empty"),
+        sample(integers(3, 4, low=-1), normal(3, 4), normal(4), label="integer condition"),
     ),
     doc="a where condition is true, else b. The operand that was not taken gets gradient 0, be it infinite or NaN.",
 )

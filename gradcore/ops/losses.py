@@ -193,6 +193,19 @@ cross_entropy_vjp_op: Op = fused(
     doc="Backward of cross_entropy, (softmax(x) - one_hot(labels)) * g.",
 )
 
+def _cross_entropy_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
+    x, labels = xs
+    away = sub(_softmax_meaning(x), cast(_one_hot(labels, x.shape[-1]), x.dtype))
+    return _reduced(sum_(mul(away, tangents[0]), -1), params[0])
+
+
+def _cross_entropy_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+    """All rows at once, so that labels are checked, then the reduction of each example."""
+    rows = bind(cross_entropy_op, _all_mapped(size, mapped, xs), ("none",))
+    axes = tuple(range(1, len(rows.shape)))
+    return rows if params[0] == "none" else mean(rows, axes) if params[0] == "mean" else sum_(rows, axes)
+
+
 cross_entropy_op: Op = fused(
     "cross_entropy",
     ("x", "labels"),
@@ -202,6 +215,8 @@ cross_entropy_op: Op = fused(
     impl=_cross_entropy_impl,
     abstract=_cross_entropy_shape,
     vjp_op=lambda needed, params: (cross_entropy_vjp_op, params),
+    jvp=_cross_entropy_jvp,
+    batch=_cross_entropy_batch,
     saves=lambda needed, params: Saved((0, 1)),
     samples=(
         sample(normal(3, 4), integers(3), params=("mean",)),

@@ -9,10 +9,9 @@ import numpy as np
 
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
-from gradcore.core.op import OPS, Op, Promotion
+from gradcore.core.evaluate import SCALARS
+from gradcore.core.op import OPS, Family, Op, Promotion
 from gradcore.core.tensor import Tensor
-
-SCALARS = (bool, int, float)
 
 
 def as_operand(value: Any, op: Op) -> Any:
@@ -79,7 +78,14 @@ def promote(op: Op, operands: list[Any]) -> list[Any]:
     for i in meeting:
         if isinstance(operands[i], Tensor) and operands[i].dtype != dtype:
             operands[i] = bind(OPS["cast"], (operands[i],), (dtype,))
-    return [operand if i in meeting else as_tensor(operand) for i, operand in enumerate(operands)]
+    return [operand if i in meeting else _apart(op, as_tensor(operand)) for i, operand in enumerate(operands)]
+
+
+def _apart(op: Op, operand: Any) -> Any:
+    """An operand that does not meet the others; in an elementwise op it is a condition."""
+    if op.family is not Family.ELEMENTWISE or operand.dtype == np.bool_:
+        return operand
+    return bind(OPS["cast"], (operand,), (np.dtype(np.bool_),))
 
 
 def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") -> np.dtype[Any]:

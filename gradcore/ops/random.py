@@ -19,6 +19,7 @@ from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
 from gradcore.ops.arithmetic import less, mul, where
 from gradcore.ops.fused import fused
+from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.ops.samples import key as key_sample
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.structural import indexed, public
@@ -163,7 +164,7 @@ _dropout = public(dropout_op, _dropout_raw)
 
 
 def dropout(x: Any, key: Any, rate: float = 0.5) -> Any:
-    """X with elements set to zero at random, the others scaled by 1 / (1 - rate).
+    """Set elements to zero at random and scale the others by 1 / (1 - rate).
 
     Saves the key, not the mask (Srivastava et al., 2014, JMLR 15).
 
@@ -171,7 +172,29 @@ def dropout(x: Any, key: Any, rate: float = 0.5) -> Any:
         x: floating tensor of any shape.
         key: uint64[2], as `gradcore.random.key()` gives; a key gives one mask.
         rate: probability of a zero, in [0, 1).
+
+    Raises:
+        TypeError: x is not floating, or the key is not one.
+        ValueError: the rate lies outside.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.random.seed(0)
+        >>> gc.dropout(gc.ones(6), gc.random.key(), 0.5)
+        tensor([DROPPED], dtype=float32, device='cpu')
     """
     if not 0 <= rate < 1:
         raise ValueError(f"'dropout': rate must lie in [0, 1), not {rate}")
+    x = as_tensor(as_operand(x, dropout_op))
+    if x.dtype.kind != "f":
+        raise TypeError(f"'dropout': x must be floating, not {x.dtype}; cast it with .astype('float32')")
+    key = _checked_key(key)
     return x if rate == 0 else _dropout(x, key, float(rate))
+
+
+def _checked_key(key: Any) -> Any:
+    made = as_tensor(as_operand(key, dropout_op))
+    if made.dtype != np.uint64 or made.shape != (2,):
+        got = f"{made.dtype}{list(made.shape)}"
+        raise TypeError(f"'dropout': key must be uint64[2], as gradcore.random.key() gives, not {got}")
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Saved
 from gradcore.core.tensor import Tensor
-from gradcore.ops.arithmetic import div, equal, exp, log, mul, sub, where
+from gradcore.ops.arithmetic import abs as absolute
+from gradcore.ops.arithmetic import div, equal, exp, less, log, mul, sub, where
 from gradcore.ops.fused import fused
 from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.ops.samples import distinct, normal, sample
@@ -232,7 +234,7 @@ def _logsumexp_meaning(x: Any, axes: Axes, keepdims: bool) -> Any:
 
 def _finite(x: Any) -> Any:
     """Infinities as 0, so that they are not subtracted from each other."""
-    return where(equal(sub(x, x), 0.0), x, 0.0)
+    return where(less(absolute(x), math.inf), x, 0.0)
 
 
 def _logsumexp_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
@@ -248,9 +250,11 @@ def _logsumexp_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> An
 
 
 def _logsumexp_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
-    x, y = xs[0], ys[0]
-    shape = x.shape
-    return mul(exp(sub(x, _finite(kept(y, shape, *params)))), kept(g, shape, *params))
+    """The softmax of x times g; an infinite entry has all the weight, and of -inf alone none has any."""
+    x, shape = xs[0], xs[0].shape
+    y = kept(ys[0], shape, *params)
+    top = where(equal(x, math.inf), 0.0, -math.inf)
+    return mul(exp(where(equal(y, math.inf), top, sub(x, _finite(y)))), kept(g, shape, *params))
 
 
 logsumexp_op: Op = fused(

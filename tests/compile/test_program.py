@@ -124,3 +124,67 @@ def test_other_shapes_are_refused() -> None:
     program = Program(gc.make_graph(step)(*batches(1, 8)[0]))
     with pytest.raises(StageError, match=r"captured with float32\[8, 64\]"):
         program(*batches(1, 9)[0])
+
+
+LAYOUTS = [lambda x: x, lambda x: x.T, lambda x: x[::2], lambda x: x[:, ::-1], lambda x: x.T[1:]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inputs_of_any_layout(layout: Callable[[Any], Any]) -> None:
+    x = layout(np.random.default_rng(0).normal(size=(6, 4)))
+    step = lambda x: gc.exp(gc.reshape(x, -1)) * 2 + gc.sum(x, 0).sum()  # noqa: E731
+    program = Program(gc.make_graph(step)(x))
+    for values in (x, x + 1):
+        assert np.array_equal(program(values).numpy(), step(gc.asarray(values)).numpy())
+
+
+def test_a_gradient_that_was_empty_at_capture_must_be_empty_again() -> None:
+    p = nn.Parameter(np.ones(2, np.float32))
+
+    def accumulate(x: Any) -> Any:
+        loss = (p * x).sum()
+        loss.backward()
+        return loss
+
+    x = np.array([2.0, 4.0], np.float32)
+    program = Program(gc.make_graph(accumulate)(x))
+    program(x)
+    with pytest.raises(StageError, match=r"was empty when the graph was captured.*zero_grad"):
+        program(x)
+    p.zero_grad()
+    program(x)
+    assert p.grad.numpy().tolist() == [2.0, 4.0]
+
+
+def test_numbers_are_constants_of_a_graph() -> None:
+    x = np.ones(2)
+    program = Program(gc.make_graph(lambda x, s: x * s)(x, 2.0))
+    assert program(x, 2.0).numpy().tolist() == [2.0, 2.0]
+    with pytest.raises(StageError, match=r"the number 2\.0 and got 3\.0"):
+        program(x, 3.0)
+
+
+def test_hooks_see_the_steps() -> None:
+    from gradcore.core.hooks import Hook, hooked
+
+    class Names(Hook):
+        def __init__(self) -> None:
+            self.names: list[str] = []
+
+        def after(self, op: Any, values: Any, params: Any, outputs: Any) -> None:
+            self.names.append(op.name)
+
+    program = Program(gc.make_graph(lambda x: gc.tanh(x).sum())(np.ones(3)))
+    names = Names()
+    with hooked(names):
+        program(np.ones(3))
+    assert names.names == ["tanh", "sum"]
+
+
+def test_capturing_between_forward_and_backward_disturbs_nothing() -> None:
+    step, model = make_step(0, 48)
+    x, labels = batches(1, 8)[0]
+    loss = nn.functional.cross_entropy(model(gc.asarray(x)), gc.asarray(labels))
+    gc.make_graph(step)(x, labels)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())

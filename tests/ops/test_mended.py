@@ -1,0 +1,47 @@
+"""What reviews found; each case was wrong once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradcore as gc
+from gradcore.core.errors import RuleError
+
+
+@pytest.mark.parametrize("condition", [[2, 0, 3], [0.5, 0.0, -1.0], [True, False, True]])
+def test_where_takes_any_condition(condition):
+    a, b = gc.tensor([1.0, 2.0, 3.0], requires_grad=True), gc.tensor([4.0, 5.0, 6.0], requires_grad=True)
+    y = gc.where(gc.tensor(condition), a, b)
+    y.sum().backward()
+    assert y.numpy().tolist() == [1.0, 5.0, 3.0]
+    assert a.grad.numpy().tolist() == [1.0, 0.0, 1.0]
+    assert b.grad.numpy().tolist() == [0.0, 1.0, 0.0]
+    assert gc.where(gc.tensor(condition), a, 0.0).dtype == np.float32
+
+
+def test_forward_mode_stops_at_integers():
+    function = lambda x: gc.cast(gc.cast(x, np.int32), np.float32)  # noqa: E731
+    assert gc.jvp(function, (gc.tensor(1.7),), (gc.tensor(5.5),))[1].item() == 0.0
+    assert gc.grad(function)(gc.tensor(1.7)).item() == 0.0
+
+
+@pytest.mark.parametrize("transform", ["eager", "vmap", "jvp", "grad"])
+def test_labels_are_checked_by_every_interpreter(transform):
+    logits, labels = gc.zeros(2, 3), np.array([1, 5])
+    run = {
+        "eager": lambda: gc.cross_entropy(logits, labels),
+        "vmap": lambda: gc.vmap(gc.cross_entropy)(logits, labels),
+        "jvp": lambda: gc.jvp(lambda x: gc.cross_entropy(x, labels), (logits,), (logits,)),
+        "grad": lambda: gc.grad(lambda x: gc.cross_entropy(x, labels))(logits),
+    }[transform]
+    with pytest.raises((ValueError, RuleError), match=r"labels must lie in \[0, 3\)"):
+        run()
+
+
+def test_logsumexp_gradient_at_infinity():
+    gradient = gc.grad(lambda x: gc.logsumexp(x))
+    assert gradient(gc.tensor([np.inf, 1.0])).numpy().tolist() == [1.0, 0.0]
+    assert gradient(gc.tensor([-np.inf, 1.0])).numpy().tolist() == [0.0, 1.0]
+    with np.errstate(divide="ignore"):
+        assert gradient(gc.tensor([-np.inf, -np.inf])).numpy().tolist() == [0.0, 0.0]
