@@ -1,4 +1,4 @@
-"""Slices and gathers, and their transposes."""
+"""Slices and gathers, and their transposes.  `x[key]` is in `subscripts.py`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from gradcore.autodiff.record import zeros
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
-from gradcore.core.tensor import Tensor
-from gradcore.ops.arithmetic import add, less, mul, where
 from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.ops.samples import integers, normal, sample
-from gradcore.ops.shapes import broadcast_to, reshape, transpose_op
+from gradcore.ops.shapes import broadcast_to, ravel, reshape, transpose_op
 from gradcore.ops.structural import first_operand, indexed, linear, normal_axis, public, viewed
 
 Index = tuple[tuple[int, int, int], ...]  # start, stop, step for each axis, as Python's range takes them
+
+
+def _few(dtype: Any, *shape: int, low: int = 0, high: int = 3) -> Any:
+    """Integers of a small dtype, for samples."""
+    return lambda rng, floating: rng.integers(low, high, shape).astype(dtype)
+
 
 # --- slice and its transpose ------------------------------------------------------------------------------------------
 
@@ -52,7 +56,7 @@ slice_op: Op = linear(
     ),
     doc="Every step-th element from start to stop on each axis; a view.",
 )
-_slice = public(slice_op, lambda needed: lambda r, g: (_unslice_impl(None, None, g, r.avals[0], r.params[0]),))
+take_slice = public(slice_op, lambda needed: lambda r, g: (_unslice_impl(None, None, g, r.avals[0], r.params[0]),))
 
 
 def _unslice_impl(xp: Any, out: Any, g: Any, shape: tuple[int, ...], index: Index) -> Any:
@@ -85,6 +89,44 @@ unslice_op: Op = linear(
 # --- take and scatter_add ---------------------------------------------------------------------------------------------
 
 
+def _check_range(indices: Any, size: int) -> None:
+    if indices.size and not (-size <= indices.min() and indices.max() < size):
+        raise IndexError(f"an index is out of bounds for an axis of size {size}")
+
+
+def _flat_impl(xp: Any, out: Any, indices: Any, size: int, axis: int) -> Any:
+    _check_range(indices, size)
+    if out is None:
+        out = xp.empty(indices.shape, INT64)
+    xp.np.copyto(out, indices)
+    out[out < 0] += size
+    starts = xp.np.arange(indices.shape[axis], dtype=INT64) * size
+    out += starts.reshape((-1, *(1,) * (indices.ndim - axis - 1)))
+    return out
+
+
+INT64 = np.dtype(np.int64)
+flat_indices_op: Op = indexed(
+    "flat_indices",
+    ("indices",),
+    params=("size", "axis"),
+    impl=_flat_impl,
+    abstract=lambda indices, size, axis: indices.update(shape=indices.shape, dtype=INT64),
+    differentiable=(False,),
+    batch=lambda size, mapped, xs, params: bind(flat_indices_op, xs, (params[0], params[1] + 1)),
+    half=False,
+    samples=(
+        sample(integers(2, 3, low=-3), params=(3, 0)),
+        sample(integers(2, 3, low=-3), params=(3, 1)),
+        sample(_few(np.uint8, 3, 2, high=100), params=(100, 0)),
+        sample(_few(np.int8, 3, low=-100, high=100), params=(100, 0)),
+        sample(integers(0, 2), params=(3, 0)),
+    ),
+    doc="Positions in examples of a size, as positions in all examples joined; `axis` counts the examples.",
+)
+_flat_indices = public(flat_indices_op)
+
+
 def _take_impl(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> Any:
     if out is None:
         return xp.np.asarray(xp.np.take(x, indices, axis), order="C")
@@ -92,24 +134,17 @@ def _take_impl(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> Any:
     return xp.np.take(x, indices, axis, out=out, mode="wrap")
 
 
-def _check_range(indices: Any, size: int) -> None:
-    if indices.size and not (-size <= indices.min() and indices.max() < size):
-        raise IndexError(f"'take': an index is out of bounds for an axis of size {size}")
-
-
 def _take_shape(x: Aval, indices: Aval, axis: int) -> Aval:
     return x.update(shape=(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _flat_batch(size: int, x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
-    """Both mapped: fold the examples into the axis, and shift each example's indices to its own part."""
+    """Both mapped: fold the examples into the axis; each example's indices, checked, move to its own part."""
     n = x.shape[axis + 1]
     order = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
     folded = bind(transpose_op, (x,), (order,))
     folded = reshape(folded, (*folded.shape[:axis], size * n, *folded.shape[axis + 2 :]))
-    start = Tensor(np.arange(size, dtype=indices.dtype).reshape((size, *(1,) * (len(indices.shape) - 1))))
-    positive = where(less(indices, 0), add(indices, n), indices)
-    return folded, add(positive, mul(start, n))
+    return folded, _flat_indices(indices, n, 0)
 
 
 def _axis_to_front(x: Any, axis: int) -> Any:
@@ -147,32 +182,51 @@ take_op: Op = indexed(
         sample(normal(3, 4), integers(2, 2), params=(1,)),
         sample(normal(3), integers(), params=(0,)),
         sample(normal(3), integers(0), params=(0,)),
+        sample(normal(60), _few(np.uint8, 4, high=60), params=(0,)),
+        sample(normal(2, 50), _few(np.int8, 3, low=-50, high=50), params=(1,)),
     ),
     doc="Elements at integer positions along an axis.",
 )
-_take = public(take_op)
+take_axis = public(take_op)
 
 
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """Elements at integer positions along an axis; negative positions count from the end.
 
     Args:
         x: tensor of shape (*before, n, *after).
         indices: integers of any shape.
-        axis: the axis of size n.
+        axis: the axis of size n; by default positions count through all elements of x, in C order.
 
     Returns:
-        Tensor of shape (*before, *indices.shape, *after).
+        Tensor of shape (*before, *indices.shape, *after); without an axis, of the shape of the indices.
 
     Raises:
         IndexError: a position is outside [-n, n).
+        TypeError: the positions are not integers.
+
+    Example:
+        >>> import gradcore as gc
+        >>> x = gc.tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> gc.take(x, [1, 1, 0], axis=0)
+        tensor([[3., 4.],
+                [3., 4.],
+                [1., 2.]], dtype=float32, device='cpu')
+        >>> gc.take(x, [0, -1])
+        tensor([1., 4.], dtype=float32, device='cpu')
     """
     x = as_tensor(as_operand(x, take_op))
-    return _take(x, _as_indices(indices), normal_axis(axis, len(x.shape)))
+    if axis is None:
+        x, axis = ravel(x), 0
+    return take_axis(x, as_indices(indices), normal_axis(axis, len(x.shape)))
 
 
-def _as_indices(indices: Any) -> Any:
-    indices = as_tensor(np.asarray(indices) if isinstance(indices, (list, tuple)) else indices)
+def as_indices(indices: Any) -> Any:
+    """Integers of any shape as a Tensor; an empty list is one of integers."""
+    if isinstance(indices, (list, tuple, range)):
+        indices = np.asarray(indices)
+        indices = indices if indices.size else indices.astype(INT64)
+    indices = as_tensor(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
     return indices
@@ -223,81 +277,38 @@ scatter_add_op: Op = indexed(
         sample(normal(3, 4), integers(2, low=-3), normal(2, 4), params=(0,)),
         sample(normal(3, 4), integers(2, 2), normal(3, 2, 2), params=(1,)),
         sample(normal(3), integers(0), normal(0), params=(0,)),
+        sample(normal(60), _few(np.int8, 4, low=-60, high=60), normal(4), params=(0,)),
+        sample(normal(100), _few(np.uint8, 2, high=100), normal(2), params=(0,)),
     ),
-    doc="x with updates added at integer positions along an axis; repeated positions add up, in order.",
+    doc="Add updates at integer positions along an axis; repeated positions add up, in order.",
 )
 _scatter_add = public(scatter_add_op)
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
-    """X with `updates` added at integer positions along an axis; repeated positions add up, in order.
+    """Add `updates` to x at integer positions along an axis; repeated positions add up, in order.
 
     Args:
         x: tensor of shape (*before, n, *after).
         indices: integers of any shape.
         updates: tensor of shape (*before, *indices.shape, *after).
         axis: the axis of size n.
+
+    Returns:
+        A new tensor like x.
+
+    Raises:
+        IndexError: a position is outside [-n, n).
+        ValueError: the shape of the updates does not fit.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.scatter_add(gc.zeros(3), [0, 2, 2], gc.tensor([1.0, 10.0, 20.0]))
+        tensor([ 1.,  0., 30.], dtype=float32, device='cpu')
     """
-    x, updates, indices = as_tensor(x), as_tensor(updates), _as_indices(indices)
+    x, updates, indices = as_tensor(x), as_tensor(updates), as_indices(indices)
     axis = normal_axis(axis, len(x.shape))
     expected = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if updates.shape != expected:
         raise ValueError(f"'scatter_add': updates have shape {updates.shape}, expected {expected}")
     return _scatter_add(x, indices, updates, axis)
-
-
-# --- x[...] -----------------------------------------------------------------------------------------------------------
-
-
-def getitem(x: Any, key: Any) -> Any:
-    """`x[key]` for integers, slices, None, `...` and one integer array."""
-    keys = _expanded(key if isinstance(key, tuple) else (key,), len(x.shape))
-    index: list[tuple[int, int, int]] = []
-    shape: list[int] = []
-    gather: tuple[int, Any] | None = None
-    axis = 0
-    for k in keys:
-        if k is None:
-            shape.append(1)
-            continue
-        n = x.shape[axis]
-        if isinstance(k, slice):
-            span = range(n)[k]
-            index.append((span.start, span.stop if span.stop >= 0 else -1, span.step))
-            shape.append(len(span))
-        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
-            at = _checked(int(k), n, axis)
-            index.append((at, at + 1, 1))
-        elif gather is None and _is_indices(k):
-            gather = len(shape), _as_indices(k)
-            index.append(_whole(n))
-            shape.append(n)
-        else:
-            kind = type(k).__name__
-            raise TypeError(f"x[{kind}] is not supported; use integers, slices, None, ... or one integer array")
-        axis += 1
-    result = x if all(i == _whole(n) for i, n in zip(index, x.shape, strict=True)) else _slice(x, tuple(index))
-    if tuple(shape) != result.shape:
-        result = reshape(result, tuple(shape))
-    return result if gather is None else _take(result, gather[1], gather[0])
-
-
-def _is_indices(k: Any) -> bool:
-    return isinstance(k, (list, np.ndarray, Tensor)) and np.dtype(getattr(k, "dtype", int)).kind in "iu"
-
-
-def _checked(at: int, n: int, axis: int) -> int:
-    if not -n <= at < n:
-        raise IndexError(f"index {at} is out of bounds for axis {axis} of size {n}")
-    return at % n
-
-
-def _expanded(keys: tuple[Any, ...], ndim: int) -> list[Any]:
-    """One key per axis: `...` and missing ones become full slices."""
-    given = sum(k is not None and k is not Ellipsis for k in keys)
-    if given > ndim:
-        raise IndexError(f"{given} indices for a tensor of {ndim} axes")
-    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
-    at = dots[0] if dots else len(keys)
-    rest = keys[at + 1 :] if dots else ()
-    return [*keys[:at], *[slice(None)] * (ndim - given), *rest]

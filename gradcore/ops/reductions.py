@@ -253,7 +253,7 @@ def _logsumexp_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     """The softmax of x times g; an infinite entry has all the weight, and of -inf alone none has any."""
     x, shape = xs[0], xs[0].shape
     y = kept(ys[0], shape, *params)
-    top = where(equal(x, math.inf), 0.0, -math.inf)
+    top = cast(where(equal(x, math.inf), 0.0, -math.inf), x.dtype)
     return mul(exp(where(equal(y, math.inf), top, sub(x, _finite(y)))), kept(g, shape, *params))
 
 
