@@ -1,5 +1,8 @@
 """gradcore: automatic differentiation and network training on NumPy and CuPy arrays."""
 
+import importlib as _importlib
+import typing as _typing
+
 from gradcore.autodiff import grad, jvp, make_graph, no_grad, value_and_grad, vjp, vmap
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
@@ -10,3 +13,18 @@ from gradcore.tensor import arange, asarray, full, ones, tensor, zeros
 
 from gradcore import nn, optim, random  # isort: skip
 from gradcore.version import __version__
+
+if _typing.TYPE_CHECKING:
+    from gradcore import compile, io, testing, train
+
+_LATER = ("compile", "io", "testing", "train")  # imported when they are first asked for
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _LATER:
+        return _importlib.import_module(f"gradcore.{name}")
+    raise AttributeError(f"module 'gradcore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -15,8 +15,8 @@ from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
-from gradcore.ops.indexing import getitem
 from gradcore.ops.operands import as_tensor
+from gradcore.ops.subscripts import getitem
 
 Attribute = Callable[..., Any]
 
@@ -47,6 +47,16 @@ def asarray(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor
     """A Tensor that shares the memory of an array where it can.
 
     The array must not be changed while the Tensor is in use.
+
+    Args:
+        data: as for `tensor`.
+        dtype: anything that `numpy.dtype` takes.
+        requires_grad: record what is computed from it, for `backward()`.
+
+    Example:
+        >>> import numpy as np, gradcore as gc
+        >>> gc.asarray(np.arange(3))
+        tensor([0, 1, 2], dtype=int64, device='cpu')
     """
     if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
         return data
@@ -80,22 +90,42 @@ def _leaf(array: Any, device: Device | str, requires_grad: bool) -> Tensor:
 
 
 def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A tensor of zeros of a shape."""
+    """A tensor of zeros of a shape.
+
+    >>> import gradcore as gc
+    >>> gc.zeros(2)
+    tensor([0., 0.], dtype=float32, device='cpu')
+    """
     return _leaf(np.zeros(_shape(shape), dtype), "cpu", requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A tensor of ones of a shape."""
+    """A tensor of ones of a shape.
+
+    >>> import gradcore as gc
+    >>> gc.ones(2, dtype="int64")
+    tensor([1, 1], dtype=int64, device='cpu')
+    """
     return _leaf(np.ones(_shape(shape), dtype), "cpu", requires_grad)
 
 
 def full(shape: Any, value: float, dtype: Any = None) -> Tensor:
-    """A tensor of one value; a Python float gives float32."""
+    """A tensor of one value; a Python float gives float32.
+
+    >>> import gradcore as gc
+    >>> gc.full((2,), 0.5)
+    tensor([0.5, 0.5], dtype=float32, device='cpu')
+    """
     return tensor(np.full(shape, value, dtype or (np.float32 if isinstance(value, float) else None)))
 
 
 def arange(*bounds: Any, dtype: Any = None) -> Tensor:
-    """Evenly spaced numbers, as `numpy.arange`; floats give float32."""
+    """Evenly spaced numbers, as `numpy.arange`; floats give float32.
+
+    >>> import gradcore as gc
+    >>> gc.arange(0.0, 1.0, 0.5)
+    tensor([0. , 0.5], dtype=float32, device='cpu')
+    """
     array = np.arange(*bounds, dtype=dtype)
     return Tensor(array.astype(np.float32) if dtype is None and array.dtype.kind == "f" else array)
 
@@ -136,6 +166,13 @@ def item(self: Tensor) -> Any:
 
 
 def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    """What NumPy's functions call.  It refuses where the result would lose its gradient without a word."""
+    if isinstance(self, Traced) or self.node is not None:
+        where = f"inside {self.level.name}" if isinstance(self, Traced) else "with requires_grad=True"
+        raise TypeError(
+            f"a NumPy function got a tensor {where}, and its result would have no gradient. Use the function of "
+            "gradcore (gradcore.concatenate for np.concatenate), or pass .numpy() or .detach() to compute a constant"
+        )
     return np.array(numpy(self), dtype, copy=copy)
 
 
@@ -178,6 +215,15 @@ def set_item(self: Tensor, key: Any, value: Any) -> None:
     raise TypeError("tensors cannot be changed in place; build a new one with where(), concatenate() or scatter_add()")
 
 
+def formatted(self: Tensor, spec: str) -> str:
+    """Numbers in f-strings: `f"{loss:.3f}"`."""
+    return format(item(self), spec) if spec else str(self)
+
+
+def _formatted_cell(self: Cell, spec: str) -> str:
+    return formatted(self.read(), spec) if spec else str(self)
+
+
 def describe(self: Tensor) -> str:
     """`tensor([1., 2.], dtype=float32, device='cpu', requires_grad=True)`."""
     if isinstance(self, Traced):
@@ -204,10 +250,21 @@ def iterate(self: Tensor) -> Any:
 
 
 def raise_to(self: Any, exponent: Any) -> Any:
-    """Self ** exponent; 2 and 0.5 have kernels of their own."""
-    if type(exponent) in (int, float) and exponent in (2, 0.5):
+    """The power `self ** exponent`; 2 and 0.5 have kernels of their own."""
+    kind = type(exponent)
+    if kind is int and exponent == 2:
+        return ops.square(self)
+    if kind is float and exponent in (2.0, 0.5) and self.dtype.kind == "f":  # integers ** 2.0 are floats
         return ops.square(self) if exponent == 2 else ops.sqrt(self)
     return ops.power(self, exponent)
+
+
+COMPARABLE = (Tensor, Cell, np.ndarray, np.generic, int, float)
+
+
+def _compared(function: Attribute) -> Attribute:
+    """An operator that leaves other types to Python, so `t == None` is False."""
+    return lambda self, other: function(self, other) if isinstance(other, COMPARABLE) else NotImplemented
 
 
 def _reflected(function: Attribute) -> Attribute:
@@ -251,7 +308,7 @@ def attach() -> None:
     functions |= {"astype": ops.cast, "numpy": numpy, "item": item, "detach": detach, "to": to, "backward": backward}
     functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
     functions |= {"__float__": lambda x: float(item(x)), "__int__": lambda x: int(item(x))}
-    functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad}
+    functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad, "__setitem__": set_item}
     for name, function in functions.items():
         setattr(Tensor, name, function)
         setattr(Cell, name, _through_cell(function))
@@ -262,11 +319,12 @@ def attach() -> None:
         setattr(Cell, name, property(_through_cell(function)))
     for name in ("shape", "dtype", "ndim"):
         setattr(Cell, name, property(_through_cell(attrgetter(name))))
-    plain: dict[str, Any] = {"__eq__": ops.equal, "__ne__": ops.not_equal, "__hash__": object.__hash__}
-    plain |= {"__repr__": describe, "__setitem__": set_item, "__array_ufunc__": None}
+    plain: dict[str, Any] = {"__eq__": _compared(ops.equal), "__ne__": _compared(ops.not_equal)}
+    plain |= {"__hash__": object.__hash__, "__repr__": describe, "__format__": formatted, "__array_ufunc__": None}
     for name, function in plain.items():
         setattr(Tensor, name, function)
     Cell.__array_ufunc__ = None  # type: ignore[attr-defined]
+    Cell.__format__ = _formatted_cell  # type: ignore[assignment, method-assign]
 
 
 attach()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -48,6 +53,99 @@ def test_numpys_global_state_plays_no_part() -> None:
 def test_seeds_have_a_range(number: int) -> None:
     with pytest.raises(ValueError, match="seed must lie in"):
         gc.random.seed(number)
+
+
+@pytest.mark.parametrize("number", ["a", 1.5, None, np.float32(2)])
+def test_seeds_are_integers(number: Any) -> None:
+    with pytest.raises(TypeError, match="a seed must be an integer"):
+        gc.random.seed(number)
+
+
+def test_seeds_of_numpy() -> None:
+    gc.random.seed(np.int64(7))  # type: ignore[arg-type]
+    assert gc.random.key().numpy().tolist() == [7, 0]
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_no_two_threads_draw_the_same_key() -> None:
+    gc.random.seed(0)
+    drawn: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: drawn.extend([int(gc.random.key().numpy()[1]) for _ in range(300)]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(drawn) == list(range(1200))
+
+
+def test_a_hook_may_draw_a_key() -> None:
+    from gradcore.core.hooks import Hook, hooked
+
+    class Drawing(Hook):
+        done = False
+
+        def before(self, op: Any, values: Any, params: Any) -> None:
+            if not self.done:
+                self.done = True
+                keys.append(gc.random.key().numpy().tolist())
+
+    gc.random.seed(0)
+    keys: list[Any] = []
+    with hooked(Drawing()):
+        keys.append(gc.random.key().numpy().tolist())
+    assert keys == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(("shape", "expected"), [(3, (3,)), ([2, 3], (2, 3)), (np.int64(2), (2,)), ((), ())])
+def test_shapes_of_uniform(shape: Any, expected: tuple[int, ...]) -> None:
+    assert gc.random.uniform(shape).shape == expected
+
+
+@pytest.mark.parametrize("shape", [2.5, "ab", (1.0, 2)])
+def test_uniform_refuses_other_shapes(shape: Any) -> None:
+    with pytest.raises(TypeError, match="a shape is an integer or several"):
+        gc.random.uniform(shape)
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.complex64, np.longdouble])
+def test_uniform_refuses_other_dtypes(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="uniform numbers are float16, float32 or float64, not"):
+        gc.random.uniform((2,), dtype)
+
+
+@pytest.mark.parametrize("key", [3, [0, 1], np.zeros(2, np.int64), np.zeros(3, np.uint64), gc.ones(2)])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_dropout_refuses_what_is_no_key(key: Any, rate: float) -> None:
+    with pytest.raises(TypeError, match=r"key must be uint64\[2\], as gradcore\.random\.key\(\) gives, not"):
+        gc.dropout(gc.ones(3), key, rate)
+
+
+@pytest.mark.parametrize("x", [gc.arange(3), np.ones(2, bool), 3])
+def test_dropout_refuses_integers(x: Any) -> None:
+    with pytest.raises(TypeError, match=r"x must be floating, not (int64|bool); cast it with"):
+        gc.dropout(x, gc.random.key())
+    with pytest.raises(TypeError, match="x must be floating"):
+        gc.nn.functional.dropout(x)
+
+
+def test_dropout_takes_arrays_as_keys() -> None:
+    key = np.array([5, 0], np.uint64)
+    gc.random.seed(5)
+    np.testing.assert_array_equal(
+        gc.dropout(gc.ones(20), key).numpy(), gc.dropout(gc.ones(20), gc.random.key()).numpy()
+    )
 
 
 def test_the_largest_seed() -> None:

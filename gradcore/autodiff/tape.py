@@ -23,7 +23,7 @@ from gradcore.core.bind import Permanent, as_tuple, bind, lower
 from gradcore.core.cell import Cell
 from gradcore.core.errors import GradcoreError
 from gradcore.core.evaluate import evaluate
-from gradcore.core.op import Op
+from gradcore.core.op import OPS, Op
 from gradcore.core.state import replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
 
@@ -121,9 +121,7 @@ class Recorder:
     def _nodes(self, op: Op, args: Sequence[Any]) -> list[Any]:
         if not state.recording:
             return [None] * len(args)
-        return [
-            arg.node if isinstance(arg, Tensor) and op.can_differentiate(i) else None for i, arg in enumerate(args)
-        ]
+        return [arg.node if isinstance(arg, Tensor) and op.can_differentiate(i) else None for i, arg in enumerate(args)]
 
 
 Permanent.interpreter = Recorder()
@@ -142,8 +140,32 @@ def no_grad() -> AbstractContextManager[None]:
     return replaced("recording", False)
 
 
-def backward(tensor: Tensor, gradient: Tensor | None = None) -> None:
-    """Accumulate d tensor / d leaf into the `.grad` of every leaf that `tensor` was computed from."""
+def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Accumulate d tensor / d leaf into the `.grad` of every leaf that `tensor` was computed from.
+
+    Args:
+        tensor: what to differentiate; `loss.backward()` passes the loss.
+        gradient: the cotangent, a Tensor or array of the shape of `tensor`; 1 by default, where there is one element.
+        retain_graph: not supported; see Raises.
+        create_graph: not supported; see Raises.
+
+    Raises:
+        GradcoreError: nothing is recorded, the gradient does not fit, or the graph was asked to stay: `vjp` gives a
+            function that can be called again, and `grad` nests to any order.
+        TypeError: the gradient is not a tensor or array of floating numbers.
+
+    Example:
+        >>> import gradcore as gc
+        >>> x = gc.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).backward(gc.tensor([1.0, 10.0]))
+        >>> x.grad
+        tensor([ 2., 40.], dtype=float32, device='cpu')
+    """
+    if retain_graph or create_graph:
+        raise GradcoreError(
+            "backward() frees its graph as it goes, and its gradients are constants: for derivatives of a gradient "
+            "(create_graph) nest gradcore.grad(f), to pull back several times (retain_graph) use gradcore.vjp(f, x)"
+        )
     if isinstance(tensor, Traced):
         raise GradcoreError(
             f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
@@ -164,7 +186,7 @@ def backward(tensor: Tensor, gradient: Tensor | None = None) -> None:
             cell.tensor = Tensor(g)
 
 
-def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
+def _seed(tensor: Tensor, gradient: Any) -> Any:
     if gradient is None:
         shape = tensor.data.shape
         if shape != () and math.prod(shape) != 1:
@@ -173,9 +195,27 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Any:
                 ".mean(), or pass backward(gradient) of that shape"
             )
         return _ones(tensor)
+    gradient = _as_cotangent(gradient, tensor.dtype)
     if gradient.shape != tensor.shape:
         raise GradcoreError(f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
     return _contiguous(gradient.data)
+
+
+def _as_cotangent(gradient: Any, dtype: Any) -> Tensor:
+    """A Tensor of this floating dtype, from a floating tensor, cell or array, or from a Python number."""
+    if isinstance(gradient, Cell):
+        gradient = gradient.read()
+    if type(gradient) in (int, float):
+        gradient = np.asarray(gradient, dtype)
+    if isinstance(gradient, (np.ndarray, np.generic)):
+        gradient = Tensor(np.asarray(gradient))
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"backward(gradient) takes a tensor or an array, not {type(gradient).__name__}")
+    if isinstance(gradient, Traced):
+        raise GradcoreError(f"backward() got a gradient inside {gradient.level.name}; use vjp() there")
+    if gradient.dtype.kind != "f":
+        raise TypeError(f"backward(gradient) takes floating numbers, not {gradient.dtype}")
+    return gradient if gradient.dtype == dtype else bind(OPS["cast"], (gradient,), (dtype,))
 
 
 _ONES: dict[Any, Any] = {}

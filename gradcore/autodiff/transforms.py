@@ -10,6 +10,7 @@ import numpy as np
 
 from gradcore.autodiff.batch import Batch, BatchTensor
 from gradcore.autodiff.forward import Forward
+from gradcore.autodiff.map_axes import axes_of, axes_of_arguments, common_size
 from gradcore.autodiff.record import zeros
 from gradcore.autodiff.tape import Anchor, Tape, TapeTensor
 from gradcore.core.bind import bind
@@ -18,7 +19,7 @@ from gradcore.core.errors import BatchError
 from gradcore.core.op import OPS
 from gradcore.core.state import pushed, state
 from gradcore.core.tensor import Tensor
-from gradcore.core.trees import Structure, flatten, flatten_like, tree_map, unflatten
+from gradcore.core.trees import flatten, flatten_like, tree_map, unflatten
 
 Function = Callable[..., Any]
 
@@ -68,18 +69,19 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
         >>> pull(gc.tensor([1.0, 10.0]))
         (tensor([ 2., 40.], dtype=float32, device='cpu'),)
     """
-    value, pull, aux = _vjp(function, primals, has_aux, free=False)
+    value, pull, aux = _vjp(function, primals, has_aux, "vjp", free=False)
     return (value, pull, aux) if has_aux else (value, pull)
 
 
-def _vjp(function: Function, primals: tuple[Any, ...], has_aux: bool, free: bool) -> tuple[Any, Function, Any]:
+def _vjp(function: Function, primals: Any, has_aux: bool, name: str, free: bool) -> tuple[Any, Function, Any]:
+    """The value, its vjp and what else the function returned; `name` is the transform that the user called."""
     leaves, structure = flatten(primals)
-    values = [_differentiable(leaf, "vjp") for leaf in leaves]
+    values = [_differentiable(leaf, name) for leaf in leaves]
     anchors = [Anchor() for _ in values]
     tape = Tape()
     with pushed(state.levels, tape):
         result = function(*unflatten(structure, [TapeTensor(tape, v, a) for v, a in zip(values, anchors, strict=True)]))
-    result, aux = result if has_aux else (result, None)
+    result, aux = _pair(result, name) if has_aux else (result, None)
     outputs, out_structure = flatten(result)
     outputs = [as_value(out, "the result of the function") for out in outputs]
     nodes = [tape.node(out) for out in outputs]
@@ -96,6 +98,15 @@ def _vjp(function: Function, primals: tuple[Any, ...], has_aux: bool, free: bool
         return unflatten(structure, [_or_zeros(grads.get(a), v) for a, v in zip(anchors, values, strict=True)])
 
     return value, pull, tree_map(tape.primal, aux) if has_aux else None
+
+
+def _pair(result: Any, name: str) -> tuple[Any, Any]:
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(
+            f"{name} with has_aux=True needs a function that returns a pair (value, rest), not {flatten(result)[1]} "
+            "(* is a tensor)"
+        )
+    return result[0], result[1]
 
 
 def _or_zeros(g: Any, like: Any) -> Any:
@@ -119,13 +130,17 @@ def value_and_grad(function: Function, argnums: int | Sequence[int] = 0, has_aux
         >>> gc.value_and_grad(lambda x: (x * x).sum())(gc.tensor([1.0, 2.0]))
         (tensor(5., dtype=float32, device='cpu'), tensor([2., 4.], dtype=float32, device='cpu'))
     """
+    return _value_and_grad(function, argnums, has_aux, "value_and_grad")
+
+
+def _value_and_grad(function: Function, argnums: int | Sequence[int], has_aux: bool, name: str) -> Function:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         for number in numbers:
             if not -len(args) <= number < len(args):
-                raise ValueError(f"grad was asked for argument {number}, but got {len(args)} positional arguments")
+                raise ValueError(f"{name} was asked for argument {number}, but got {len(args)} positional arguments")
 
         def of_selected(*selected: Any) -> Any:
             every = list(args)
@@ -133,19 +148,19 @@ def value_and_grad(function: Function, argnums: int | Sequence[int] = 0, has_aux
                 every[number] = value
             return function(*every, **kwargs)
 
-        value, pull, aux = _vjp(of_selected, tuple([args[n] for n in numbers]), has_aux, free=True)
-        grads = pull(_one_like(value))
+        value, pull, aux = _vjp(of_selected, tuple([args[n] for n in numbers]), has_aux, name, free=True)
+        grads = pull(_one_like(value, name))
         return (value, aux) if has_aux else value, grads[0] if isinstance(argnums, int) else grads
 
     return wrapped
 
 
-def _one_like(value: Any) -> Any:
+def _one_like(value: Any, name: str) -> Any:
     if not isinstance(value, Tensor) or value.shape != ():
         what = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"grad needs a function that returns a scalar, not {what}; reduce it, or use vjp")
+        raise TypeError(f"{name} needs a function that returns a scalar, not {what}; reduce it, or use vjp")
     if value.dtype.kind != "f":
-        raise TypeError(f"grad needs a floating result, not {value.dtype}")
+        raise TypeError(f"{name} needs a floating result, not {value.dtype}")
     return Tensor(np.ones((), value.dtype))
 
 
@@ -161,7 +176,7 @@ def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = F
         >>> gc.grad(gc.grad(lambda x: x**3))(gc.tensor(2.0))
         tensor(12., dtype=float32, device='cpu')
     """
-    both = value_and_grad(function, argnums, has_aux)
+    both = _value_and_grad(function, argnums, has_aux, "grad")
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -185,11 +200,19 @@ def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
     Returns:
         `(value, tangent)`, two trees of one structure.
 
+    Raises:
+        TypeError: primals or tangents are not tuples, or not floating.
+        ValueError: a tangent does not fit its primal.
+
     Example:
         >>> import gradcore as gc
         >>> gc.jvp(gc.sin, (gc.tensor(0.0),), (gc.tensor(2.0),))
         (tensor(0., dtype=float32, device='cpu'), tensor(2., dtype=float32, device='cpu'))
     """
+    for given, what in ((primals, "primals"), (tangents, "tangents")):
+        if not isinstance(given, (tuple, list)):
+            kind = type(given).__name__
+            raise TypeError(f"jvp takes a tuple of {what}, one for each argument, not {kind}: jvp(f, (x,), (v,))")
     leaves, structure = flatten(tuple(primals))
     values = [_differentiable(leaf, "jvp") for leaf in leaves]
     moves = [as_value(t) for t in flatten_like(structure, tuple(tangents), "the tuple of tangents")]
@@ -218,11 +241,12 @@ def vmap(function: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     Args:
         function: written for one example; takes and returns trees of tensors.
         in_axes: for each positional argument the axis that holds the examples, or None where all examples share the
-            argument; one number for all. An entry may be a tree like the argument.
+            argument; one number for all. An entry may be a tree like the argument. Keyword arguments are mapped along
+            their first axis.
         out_axes: where the axis of examples goes in the results; one number, or a tree like the result.
 
     Raises:
-        BatchError: no argument is mapped, sizes differ, or an op has no batching rule.
+        BatchError: no argument is mapped, sizes differ, the axes do not fit, or an op has no batching rule.
 
     Example:
         >>> import gradcore as gc
@@ -233,55 +257,22 @@ def vmap(function: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     """
 
     @wraps(function)
-    def wrapped(*args: Any) -> Any:
-        leaves, structure = flatten(args)
-        axes = _axes_of(in_axes, args, structure)
-        values = [leaf if axis is None else as_value(leaf) for leaf, axis in zip(leaves, axes, strict=True)]
-        level = Batch(_common_size(values, axes))
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = flatten((args, kwargs))
+        axes = axes_of_arguments(in_axes, args) + axes_of("in_axes", 0, flatten(kwargs)[1])
+        what = "an argument of vmap"
+        values = [leaf if axis is None else as_value(leaf, what) for leaf, axis in zip(leaves, axes, strict=True)]
+        level = Batch(common_size(values, axes))
         with pushed(state.levels, level):
             boxes = [v if a is None else BatchTensor(level, _to_front(v, a)) for v, a in zip(values, axes, strict=True)]
-            result = function(*unflatten(structure, boxes))
+            positional, named = unflatten(structure, boxes)
+            result = function(*positional, **named)
         outputs, out_structure = flatten(result)
-        places = _broadcast_prefix(out_axes, result, out_structure)
+        places = axes_of("out_axes", out_axes, out_structure)
         outputs = [_finish(level, as_value(out), place) for out, place in zip(outputs, places, strict=True)]
         return unflatten(out_structure, outputs)
 
     return wrapped
-
-
-def _axes_of(in_axes: Any, args: tuple[Any, ...], structure: Structure) -> list[Any]:
-    if isinstance(in_axes, list):
-        in_axes = tuple(in_axes)
-    if isinstance(in_axes, tuple) and len(in_axes) != len(args):
-        raise BatchError(f"vmap got {len(args)} arguments and in_axes for {len(in_axes)}")
-    return _broadcast_prefix(in_axes, args, structure)
-
-
-def _broadcast_prefix(axes: Any, tree: Any, structure: Structure) -> list[Any]:
-    """One axis per leaf: a number (or None) stands for the whole subtree at its place."""
-    if axes is None or isinstance(axes, int):
-        return [axes] * structure.size
-    children = list(axes.values()) if isinstance(axes, dict) else list(axes)
-    parts = [tree[k] for k in axes] if isinstance(axes, dict) else list(tree)
-    if isinstance(axes, dict):
-        order = sorted(range(len(children)), key=lambda i: list(axes)[i])
-        children, parts = [children[i] for i in order], [parts[i] for i in order]
-    return [a for c, p in zip(children, parts, strict=True) for a in _broadcast_prefix(c, p, flatten(p)[1])]
-
-
-def _common_size(values: Sequence[Any], axes: Sequence[Any]) -> int:
-    sizes = {_size(v, a) for v, a in zip(values, axes, strict=True) if a is not None}
-    if not sizes:
-        raise BatchError("vmap needs at least one mapped argument; every entry of in_axes is None")
-    if len(sizes) > 1:
-        raise BatchError(f"vmap got mapped axes of different sizes: {sorted(sizes)}")
-    return sizes.pop()
-
-
-def _size(value: Any, axis: int) -> int:
-    if not -len(value.shape) <= axis < len(value.shape):
-        raise BatchError(f"vmap was asked to map axis {axis} of an argument of shape {value.shape}")
-    return int(value.shape[axis])
 
 
 def _to_front(value: Any, axis: int) -> Any:
@@ -304,5 +295,3 @@ def _finish(level: Batch, out: Any, place: int | None) -> Any:
     if not -len(value.shape) <= place < len(value.shape):
         raise BatchError(f"vmap was told out_axes={place} for a result of shape {value.shape}, examples included")
     return value if place == 0 else _moved(value, 0, place % len(value.shape))
-
-

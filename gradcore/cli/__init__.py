@@ -30,6 +30,7 @@ def _run() -> int:
     from typer import Abort
 
     from gradcore.cli.app import app
+    from gradcore.cli.output import CommandError
 
     try:
         code = int(app(standalone_mode=False) or 0)
@@ -38,6 +39,8 @@ def _run() -> int:
         return code
     except Abort:  # what older versions of typer make of it
         raise KeyboardInterrupt from None
+    except CommandError as error:
+        _stop(str(error), 1)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

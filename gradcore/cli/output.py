@@ -14,28 +14,39 @@ import typer
 Write = Callable[[dict[str, Any]], None]
 
 
+class CommandError(Exception):
+    """What was asked for could not be done; shown as one line, exit code 1."""
+
+
 @contextmanager
-def json_file(path: Path | None) -> Iterator[Write]:
-    """A function that writes one object to `path` atomically; with None it does nothing.
+def json_file(name: str | None) -> Iterator[Write]:
+    """A function that writes one object to the file `name` atomically; with None it does nothing.
 
     The place is tried on entering, before anything costly is done.
 
     Raises:
         typer.BadParameter: nothing can be written there.
     """
-    if path is None:
+    if name is None:
         yield lambda result: None
         return
+    path = _named(name)
     part = _claim(path)
 
     def write(result: dict[str, Any]) -> None:
-        part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         part.replace(path)
 
     try:
         yield write
     finally:
         part.unlink(missing_ok=True)
+
+
+def _named(name: str) -> Path:
+    if not name.strip():
+        raise typer.BadParameter("the name of the file is empty", param_hint="'--json'")
+    return Path(name)
 
 
 def _claim(path: Path) -> Path:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from enum import StrEnum
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradcore.cli.output import json_file
+from gradcore.cli.output import CommandError, json_file
 
 if TYPE_CHECKING:
     from gradcore import nn, optim
@@ -70,7 +70,7 @@ def digits(
         typer.Option(callback=_positive, help="Learning rate.", show_default="0.005, sgd 0.05"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same bits.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the result to this file.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Also write the result to this file.")] = None,
 ) -> None:
     """Train a network to recognise scikit-learn's handwritten digits and test it on a fifth of them."""
     try:
@@ -88,6 +88,7 @@ def digits(
 
 def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
     """Train with these settings: a dictionary that holds them and what came out."""
+    import numpy as np
     from tqdm import tqdm
 
     from gradcore import nn, random
@@ -98,14 +99,15 @@ def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
     model = _network([64, *settings["hidden"], 10], settings["activation"])
     optimizer = _optimizer(model, settings)
     batches = datasets.shuffled(data.train_x, data.train_y, settings["batch_size"])
-    with tqdm(total=settings["epochs"], desc="digits", unit="epoch") as bar:
+    with tqdm(total=settings["epochs"], desc="digits", unit="epoch") as bar, np.errstate(all="ignore"):
         start = time.perf_counter()
         history = fit(model, nn.functional.cross_entropy, optimizer, batches, settings["epochs"], _reporter(bar))
         seconds = time.perf_counter() - start
+        score = accuracy(model, data.test_x, data.test_y)
     return {
         **settings,
         "loss": history[-1].loss,
-        "test_accuracy": accuracy(model, data.test_x, data.test_y),
+        "test_accuracy": score,
         "seconds": seconds,
         "samples_per_second": sum(progress.samples for progress in history) / seconds,
         "device": str(next(model.parameters()).device),
@@ -131,9 +133,12 @@ def _optimizer(model: nn.Module, settings: dict[str, Any]) -> optim.Optimizer:
 
 
 def _reporter(bar: Any) -> Callable[[Progress], None]:
-    """The function that `fit` reports to: it moves the bar and shows the loss of the epoch."""
+    """The function that `fit` reports to: it moves the bar, shows the loss of the epoch, and ends a lost cause."""
 
     def report(progress: Progress) -> None:
+        if not math.isfinite(progress.loss):
+            lost = f"loss is {progress.loss} in epoch {progress.epoch}"
+            raise CommandError(f"training diverged: {lost}; try a smaller --lr")
         bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
         bar.update()
 

@@ -12,9 +12,9 @@ Unflatten = Callable[[Any, list[Any]], Any]
 _KINDS: dict[type, tuple[Flatten, Unflatten]] = {}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Structure:
-    """A tree without its leaves.  `kind` is None at a leaf."""
+    """A tree without its leaves, shown as `{'a': *, 'b': [*, *]}`.  `kind` is None at a leaf."""
 
     kind: type | None
     rest: Any = None
@@ -24,6 +24,22 @@ class Structure:
     def size(self) -> int:
         """Number of leaves."""
         return 1 if self.kind is None else sum(child.size for child in self.children)
+
+    def __repr__(self) -> str:
+        parts = list(map(repr, self.children))
+        if self.kind is None:
+            return "*"
+        if self.kind is dict:
+            return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(self.rest, parts, strict=True)) + "}"
+        if self.kind is type(None):
+            return "None"
+        if dataclasses.is_dataclass(self.kind) and self.kind not in _KINDS:
+            parts = [f"{name}={part}" for name, part in zip(self.rest, parts, strict=True)]
+        opening, closing = _BRACKETS.get(self.kind, (f"{self.kind.__name__}(", ")"))
+        return opening + ", ".join(parts) + ("," if self.kind is tuple and len(parts) == 1 else "") + closing
+
+
+_BRACKETS: dict[type, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")")}
 
 
 LEAF = Structure(None)
@@ -56,6 +72,12 @@ def _rebuild_dataclass(kind: type) -> Unflatten:
     return lambda names, children: kind(**dict(zip(names, children, strict=True)))
 
 
+def split(tree: Any) -> tuple[type, list[Any], Any] | None:
+    """One level of a tree: its kind, its children, and what is needed to rebuild it; None at a leaf."""
+    rules = _rules(tree)
+    return None if rules is None else (rules[0], *rules[1](tree))
+
+
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
     """Leaves in order, and the structure.  None is a container without children; dicts go by sorted key."""
     leaves: list[Any] = []
@@ -63,12 +85,11 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 
 
 def _flatten(tree: Any, leaves: list[Any]) -> Structure:
-    rules = _rules(tree)
-    if rules is None:
+    parts = split(tree)
+    if parts is None:
         leaves.append(tree)
         return LEAF
-    kind, split, _ = rules
-    children, rest = split(tree)
+    kind, children, rest = parts
     return Structure(kind, rest, tuple([_flatten(child, leaves) for child in children]))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from gradcore import ops, random
 from gradcore.ops import cross_entropy, gelu, linear, log_softmax, relu, sigmoid, softmax, softplus, tanh
 from gradcore.ops import mse as mse_loss
+from gradcore.ops.normalization import layer_norm_op
+from gradcore.ops.operands import as_operand, as_tensor
 from gradcore.tensor import ones, zeros
 
 __all__ = [
@@ -40,15 +43,23 @@ def layer_norm(
         eps: added to the variance.
 
     Raises:
-        ValueError: the last axes of x have other sizes.
+        TypeError: x is not a floating tensor or array.
+        ValueError: the last axes of x, or the weight or bias, have other sizes.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.nn.functional.layer_norm(gc.tensor([[1.0, 3.0]]), 2, eps=0.0)
+        tensor([[-1.,  1.]], dtype=float32, device='cpu')
     """
     wanted = shape_of(normalized_shape)
-    x = x.read() if hasattr(x, "read") else x
+    x = as_tensor(as_operand(x, layer_norm_op))
+    if x.dtype.kind != "f":
+        raise TypeError(f"layer_norm needs a floating x, not {x.dtype}; cast it with .astype('float32')")
     if tuple(x.shape[-len(wanted) :]) != wanted:
         raise ValueError(f"layer_norm over {wanted} needs these as the last axes of x, which has shape {x.shape}")
     size = math.prod(wanted)
-    weight = ones(size, dtype=x.dtype) if weight is None else _flat(weight, size)
-    bias = zeros(size, dtype=x.dtype) if bias is None else _flat(bias, size)
+    weight = ones(size, dtype=x.dtype) if weight is None else _flat(weight, wanted, "weight")
+    bias = zeros(size, dtype=x.dtype) if bias is None else _flat(bias, wanted, "bias")
     if len(wanted) == 1:
         return ops.layer_norm(x, weight, bias, eps)
     rows = ops.reshape(x, (*x.shape[: -len(wanted)], size))
@@ -56,12 +67,19 @@ def layer_norm(
 
 
 def shape_of(sizes: int | Sequence[int]) -> tuple[int, ...]:
-    """One size or several, as a shape."""
-    return (sizes,) if isinstance(sizes, int) else tuple(map(int, sizes))
+    """One size or several, as a shape.
+
+    >>> shape_of(3), shape_of([4, 3])
+    ((3,), (4, 3))
+    """
+    return tuple(map(index, sizes)) if isinstance(sizes, Sequence) else (index(sizes),)
 
 
-def _flat(x: Any, size: int) -> Any:
-    return x if len(x.shape) == 1 else ops.reshape(x, (size,))
+def _flat(x: Any, wanted: tuple[int, ...], what: str) -> Any:
+    x = as_tensor(as_operand(x, layer_norm_op))
+    if x.shape != wanted:
+        raise ValueError(f"layer_norm over {wanted} needs a {what} of that shape, not of {x.shape}")
+    return x if len(wanted) == 1 else ops.reshape(x, (math.prod(wanted),))
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
@@ -71,5 +89,19 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
         x: floating tensor of any shape.
         p: probability of a zero, in [0, 1).
         training: if False, x is returned as it is.
+
+    Raises:
+        TypeError: x is not floating.
+        ValueError: p lies outside, in training or not.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.random.seed(1)
+        >>> gc.nn.functional.dropout(gc.ones(6), 0.5)
+        tensor([0., 0., 2., 2., 0., 0.], dtype=float32, device='cpu')
+        >>> gc.nn.functional.dropout(gc.ones(2), 0.5, training=False)
+        tensor([1., 1.], dtype=float32, device='cpu')
     """
+    if not 0 <= p < 1:
+        raise ValueError(f"the probability of dropout must lie in [0, 1), not {p}")
     return ops.dropout(x, random.key(), p) if training and p > 0 else x

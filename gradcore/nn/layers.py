@@ -60,8 +60,9 @@ class Linear(Module):
 
 def _activation(name: str, function: Callable[[Any], Any]) -> type[Module]:
     """A module without parameters."""
-    doc = f"{(function.__doc__ or '').splitlines()[0]}"
-    body = {"__doc__": doc, "__module__": __name__, "forward": lambda self, x: function(x)}
+    summary = (function.__doc__ or "").splitlines()[0]
+    example = f">>> import gradcore as gc\n>>> gc.nn.{name}()(gc.ones(2, 3)).shape\n(2, 3)\n"
+    body = {"__doc__": f"{summary}\n\n{example}", "__module__": __name__, "forward": lambda self, x: function(x)}
     return type(name, (Module,), body)
 
 
@@ -73,7 +74,12 @@ Softplus = _activation("Softplus", ops.softplus)
 
 
 class Identity(Module):
-    """Returns its input."""
+    """Returns its input.
+
+    >>> import gradcore as gc
+    >>> gc.nn.Identity()(gc.tensor([1.0, 2.0]))
+    tensor([1., 2.], dtype=float32, device='cpu')
+    """
 
     def forward(self, x: Any) -> Any:
         """The input."""
@@ -86,6 +92,11 @@ class Flatten(Module):
     Args:
         start_dim: first axis to join.
         end_dim: last axis to join.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.nn.Flatten()(gc.ones(2, 3, 4)).shape
+        (2, 12)
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
@@ -107,6 +118,11 @@ class LayerNorm(Module):
         normalized_shape: sizes of the last axes.
         eps: added to the variance.
         dtype: of `weight` (ones at first) and `bias` (zeros), which have that shape.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.nn.LayerNorm(2, eps=0.0)(gc.tensor([[1.0, 3.0]])).numpy()
+        array([[-1.,  1.]], dtype=float32)
     """
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, dtype: Any = np.float32) -> None:
@@ -127,6 +143,15 @@ class Dropout(Module):
 
     Args:
         p: probability of a zero, in [0, 1).
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.random.seed(1)
+        >>> layer = gc.nn.Dropout(0.5)
+        >>> layer(gc.ones(6))
+        tensor([0., 0., 2., 2., 0., 0.], dtype=float32, device='cpu')
+        >>> layer.eval()(gc.ones(2))
+        tensor([1., 1.], dtype=float32, device='cpu')
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -176,7 +201,16 @@ class _Loss(Module):
 
 
 class CrossEntropyLoss(_Loss):
-    """Cross entropy between softmax(logits) and labels; see `functional.cross_entropy`."""
+    """Cross entropy between softmax(logits) and labels; see `functional.cross_entropy`.
+
+    Args:
+        reduction: "mean", "sum" or "none" over the examples.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.nn.CrossEntropyLoss()(gc.tensor([[0.0, 0.0]]), gc.tensor([1])).numpy().round(4)
+        np.float32(0.6931)
+    """
 
     def forward(self, logits: Any, labels: Any) -> Any:
         """Logits (..., classes) and labels (...) to a scalar."""
@@ -184,7 +218,16 @@ class CrossEntropyLoss(_Loss):
 
 
 class MSELoss(_Loss):
-    """Mean squared error; see `functional.mse_loss`."""
+    """Mean squared error; see `functional.mse_loss`.
+
+    Args:
+        reduction: "mean", "sum" or "none" over the elements.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.nn.MSELoss()(gc.tensor([1.0, 2.0]), gc.tensor([1.0, 4.0]))
+        tensor(2., dtype=float32, device='cpu')
+    """
 
     def forward(self, predictions: Any, targets: Any) -> Any:
         """Two tensors of one shape to a scalar."""

@@ -22,7 +22,8 @@ class Module:
     """Base class of layers and models.
 
     Parameters, buffers and modules that are assigned to attributes belong to the module, in the order of assignment.
-    A subclass defines `forward`; calling the module calls it.
+    A subclass defines `forward`; calling the module calls it.  Modules in a plain list or dictionary do not belong to
+    it, so they have no parameters there: keep a list of modules in a `ModuleList`.
 
     Example:
         >>> import gradcore as gc

@@ -61,7 +61,20 @@ class Parameter(_Held):
     def grad(self, value: Any) -> None:
         if self.leaf is None:
             raise ValueError(f"parameter {self.name or 'without a name'} does not require a gradient")
-        self.leaf.grad.assign(value)
+        self.leaf.grad.assign(None if value is None else self._as_gradient(value))
+
+    def _as_gradient(self, value: Any) -> Any:
+        """A Tensor of the parameter's shape and dtype: Python numbers take its dtype, arrays are copied."""
+        own = self.read()
+        weak = not hasattr(value, "dtype")
+        value = value.read() if isinstance(value, Cell) else value
+        g = value if isinstance(value, Tensor) else tensor(value, own.dtype if weak else None)
+        if g.shape != own.shape or g.dtype != own.dtype:
+            raise ValueError(
+                f"parameter {self.name or 'without a name'} is {own.dtype}{list(own.shape)} and cannot take a gradient "
+                f"of {g.dtype}{list(g.shape)}; cast or reshape it first"
+            )
+        return g
 
 
 class Buffer(_Held):
@@ -69,6 +82,13 @@ class Buffer(_Held):
 
     Args:
         data: a Tensor, an array, or nested lists of numbers.
+
+    Example:
+        >>> import gradcore as gc
+        >>> steps = gc.nn.Buffer([0])
+        >>> steps.assign(steps + 1)
+        >>> steps.numpy()
+        array([1])
     """
 
     __slots__ = ()

@@ -23,8 +23,21 @@ def clip_grad_norm_(parameters: Iterable[Cell] | Cell, max_norm: float) -> Any:
 
     Returns:
         The norm before scaling: the square root of the sum of all squared elements, a 0-d Tensor.
+
+    Raises:
+        TypeError: something is not a parameter.
+        ValueError: `max_norm` is negative or not a number.
+
+    Example:
+        >>> import gradcore as gc
+        >>> w = gc.nn.Parameter([1.0, 1.0])
+        >>> w.grad = [3.0, 4.0]
+        >>> gc.nn.utils.clip_grad_norm_([w], 10.0)
+        tensor(5., dtype=float32, device='cpu')
     """
-    cells = [parameters] if isinstance(parameters, Cell) else list(parameters)
+    if not isinstance(max_norm, Tensor) and not max_norm >= 0:
+        raise ValueError(f"max_norm must be a number that is not negative, not {max_norm}")
+    cells = _parameters(parameters)
     grads = [(c.leaf.grad, c.leaf.grad.read()) for c in cells if c.leaf is not None]
     present = [(cell, g) for cell, g in grads if g is not None]
     total = ops.sqrt(_sum_of_squares([g for _, g in present]))
@@ -32,6 +45,15 @@ def clip_grad_norm_(parameters: Iterable[Cell] | Cell, max_norm: float) -> Any:
     for cell, g in present:
         cell.assign(ops.mul(g, ops.cast(factor, g.dtype) if factor.dtype != g.dtype else factor))
     return total
+
+
+def _parameters(given: Any) -> list[Cell]:
+    single = isinstance(given, (Cell, Tensor)) or not isinstance(given, Iterable)
+    cells = [given] if single else list(given)
+    for cell in cells:
+        if not isinstance(cell, Cell):
+            raise TypeError(f"clip_grad_norm_ takes parameters, not {type(cell).__name__}; pass model.parameters()")
+    return cells
 
 
 def _sum_of_squares(grads: list[Any]) -> Any:

@@ -1,6 +1,6 @@
 """The op table.  One place per op; importing this package fills `gradcore.core.op.OPS`."""
 
-from gradcore.ops import optimizers
+from gradcore.ops import optimizers as optimizers
 from gradcore.ops.activations import gelu, relu, sigmoid, softplus
 from gradcore.ops.arithmetic import (
     abs,
@@ -29,6 +29,7 @@ from gradcore.ops.arithmetic import (
 )
 from gradcore.ops.dense import linear
 from gradcore.ops.indexing import scatter_add, take
+from gradcore.ops.joining import concatenate, pad, stack
 from gradcore.ops.losses import cross_entropy, log_softmax, mse, softmax
 from gradcore.ops.matmul import matmul
 from gradcore.ops.normalization import layer_norm
@@ -37,13 +38,10 @@ from gradcore.ops.reductions import logsumexp, max, mean, sum
 from gradcore.ops.shapes import (
     broadcast_to,
     cast,
-    concatenate,
     expand_dims,
     moveaxis,
-    pad,
     ravel,
     reshape,
-    stack,
     stop_gradient,
     swapaxes,
     transpose,
@@ -82,7 +80,6 @@ __all__ = [
     "mul",
     "neg",
     "not_equal",
-    "optimizers",
     "pad",
     "power",
     "ravel",

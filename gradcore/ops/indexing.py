@@ -222,14 +222,19 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 
 def as_indices(indices: Any) -> Any:
-    """Integers of any shape as a Tensor; an empty list is one of integers."""
-    if isinstance(indices, (list, tuple, range)):
-        indices = np.asarray(indices)
-        indices = indices if indices.size else indices.astype(INT64)
-    indices = as_tensor(indices)
+    """Integers of any shape as a Tensor."""
+    indices = as_tensor(without_lists(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
     return indices
+
+
+def without_lists(indices: Any) -> Any:
+    """An array in place of a list; an empty list is one of integers."""
+    if not isinstance(indices, (list, tuple, range)):
+        return indices
+    array = np.asarray(indices)
+    return array if array.size else array.astype(INT64)
 
 
 def _scatter_impl(xp: Any, out: Any, x: Any, indices: Any, updates: Any, axis: int) -> Any:

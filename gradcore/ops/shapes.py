@@ -1,8 +1,9 @@
-"""Ops that move elements without changing them: cast, reshape, transpose, broadcast, slice, pad, concatenate."""
+"""Ops that change the dtype or the shape: cast, reshape, transpose, broadcast."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index as as_integer
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,21 @@ import numpy as np
 from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import OPS, Op, Promotion
-from gradcore.ops.operands import as_operand, as_tensor, bind_general, common_dtype
+from gradcore.core.op import Op
+from gradcore.ops.operands import as_operand, as_tensor, bind_general
 from gradcore.ops.samples import normal, sample
-from gradcore.ops.structural import first_operand, indexed, linear, normal_axis, public, viewed
+from gradcore.ops.structural import first_operand, indexed, linear, normal_axes, normal_axis, public, viewed
 
 Shape = tuple[int, ...]
+
+
+def _integers(values: Any, name: str, what: str) -> Shape:
+    """One integer or several, as a tuple."""
+    try:
+        return tuple(map(as_integer, values if hasattr(values, "__iter__") else (values,)))
+    except TypeError:
+        raise TypeError(f"'{name}': {what} must be integers, not {values!r}") from None
+
 
 # --- cast and stop_gradient -------------------------------------------------------------------------------------------
 
@@ -36,7 +46,12 @@ cast_op: Op = linear(
     transpose=lambda g, avals, params, i: bind(cast_op, (g,), (avals[0].dtype,)),
     batch=lambda size, mapped, xs, params: bind(cast_op, xs, params),
     half=False,
-    samples=(sample(normal(3, 4), params=(np.dtype(np.float64),)), sample(normal(0), params=(np.dtype(np.float64),))),
+    samples=(
+        sample(normal(3, 4), params=(np.dtype(np.float64),)),
+        sample(normal(0), params=(np.dtype(np.float64),)),
+        sample(normal(3, 4, low=-9.0, high=9.0), params=(np.dtype(np.int32),)),
+        sample(normal(3, 4), params=(np.dtype(bool),)),
+    ),
     doc="The same numbers in another dtype.",
 )
 
@@ -47,6 +62,11 @@ def cast(x: Any, dtype: Any) -> Any:
     Args:
         x: tensor of any shape.
         dtype: anything that `numpy.dtype` takes.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.cast(gc.tensor([1.5, 2.5]), "int64")
+        tensor([1, 2], dtype=int64, device='cpu')
     """
     return bind_general(cast_op, (x,), (np.dtype(dtype),))  # a short-cut record would not know the dtype of x
 
@@ -105,15 +125,23 @@ _reshape = public(reshape_op, lambda needed: lambda r, g: (g.reshape(r.avals[0])
 
 
 def reshape(x: Any, *shape: Any) -> Any:
-    """The same elements in C order in another shape; one size may be -1.
+    """The same elements in C order in another shape; a view where memory allows it.
 
-    >>> import gradcore as gc
-    >>> gc.reshape(gc.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
-    (2, 2)
+    Args:
+        x: tensor of any shape.
+        shape: sizes, or one tuple of sizes; one of them may be -1.
+
+    Raises:
+        ValueError: the number of elements differs.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.reshape(gc.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
+        (2, 2)
     """
-    wanted = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+    wanted = _integers(shape[0] if len(shape) == 1 else shape, "reshape", "sizes")
     x = as_operand(x, reshape_op)
-    return _reshape(x, _resolved(tuple(map(int, wanted)), as_tensor(x).shape))
+    return _reshape(x, _resolved(wanted, as_tensor(x).shape))
 
 
 def _resolved(shape: Shape, old: Shape) -> Shape:
@@ -129,7 +157,12 @@ def _resolved(shape: Shape, old: Shape) -> Shape:
 
 
 def ravel(x: Any) -> Any:
-    """All elements on one axis, in C order."""
+    """All elements on one axis, in C order.
+
+    >>> import gradcore as gc
+    >>> gc.ravel(gc.tensor([[1, 2], [3, 4]]))
+    tensor([1, 2, 3, 4], dtype=int64, device='cpu')
+    """
     return reshape(x, -1)
 
 
@@ -167,21 +200,55 @@ _transpose = public(transpose_op, _turned_back)
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
-    """Axes in another order (reversed by default); a view."""
+    """Axes in another order; a view.
+
+    Args:
+        x: tensor of any shape.
+        axes: the axis of x that each axis of the result is; reversed by default.
+
+    Raises:
+        ValueError: the axes are not an order of those of x.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.transpose(gc.zeros(2, 3, 4), (1, 0, 2)).shape
+        (3, 2, 4)
+    """
     x = as_tensor(as_operand(x, transpose_op))
     ndim = len(x.shape)
-    order = tuple(range(ndim))[::-1] if axes is None else tuple([normal_axis(int(a), ndim) for a in axes])
+    axes = range(ndim)[::-1] if axes is None else _integers(axes, "transpose", "axes")
+    order = tuple([normal_axis(a, ndim) for a in axes])
     if sorted(order) != list(range(ndim)):
-        raise ValueError(f"'transpose': axes {tuple(axes or ())} are not an order of the {ndim} axes of {x.shape}")
+        raise ValueError(f"'transpose': axes {tuple(axes)} are not an order of the {ndim} axes of {x.shape}")
     return _transpose(x, order)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged; a view."""
+    """Two axes exchanged; a view.
+
+    >>> import gradcore as gc
+    >>> gc.swapaxes(gc.zeros(2, 3, 4), 0, -1).shape
+    (4, 3, 2)
+    """
     x = as_tensor(as_operand(x, transpose_op))
     order = list(range(len(x.shape)))
-    a, b = normal_axis(axis1, len(order)), normal_axis(axis2, len(order))
+    a, b = [normal_axis(k, len(order)) for k in _integers((axis1, axis2), "swapaxes", "axes")]
     order[a], order[b] = order[b], order[a]
+    return _transpose(x, tuple(order))
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Any:
+    """One axis moved to another place; a view.
+
+    >>> import gradcore as gc
+    >>> gc.moveaxis(gc.zeros(2, 3, 4), 0, -1).shape
+    (3, 4, 2)
+    """
+    x = as_tensor(as_operand(x, transpose_op))
+    source, destination = _integers((source, destination), "moveaxis", "axes")
+    order = list(range(len(x.shape)))
+    axis = order.pop(normal_axis(source, len(order)))
+    order.insert(normal_axis(destination, len(order) + 1), axis)
     return _transpose(x, tuple(order))
 
 
@@ -220,9 +287,15 @@ broadcast_to_op: Op = linear(
 _broadcast_to = public(broadcast_to_op)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
-    """Repeat along new axes and axes of size 1, by NumPy's rules; a view."""
-    return _broadcast_to(x, tuple(map(int, shape)))
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
+    """Repeat along new axes and axes of size 1, by NumPy's rules; a view.
+
+    >>> import gradcore as gc
+    >>> gc.broadcast_to(gc.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]], dtype=int64, device='cpu')
+    """
+    return _broadcast_to(x, _integers(shape, "broadcast_to", "sizes"))
 
 
 def _insert(x: Any, axes: Shape) -> Any:
@@ -249,135 +322,12 @@ _expand_dims = public(expand_dims_op)
 
 
 def expand_dims(x: Any, axis: int | Sequence[int]) -> Any:
-    """New axes of size 1 at the given places of the result; a view."""
-    x = as_tensor(as_operand(x, expand_dims_op))
-    axes = [axis] if isinstance(axis, (int, np.integer)) else list(axis)
-    ndim = len(x.shape) + len(axes)
-    return _expand_dims(x, tuple(sorted(normal_axis(int(a), ndim) for a in axes)))
+    """New axes of size 1 at the given places of the result; a view.
 
-
-# --- pad and concatenate ----------------------------------------------------------------------------------------------
-
-
-def _pad_impl(xp: Any, out: Any, x: Any, widths: Any, value: Any) -> Any:
-    if out is None:
-        out = xp.empty(tuple([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)]), x.dtype)
-    out.fill(value)
-    out[tuple([slice(low, low + n) for n, (low, _) in zip(x.shape, widths, strict=True)])] = x
-    return out
-
-
-def _pad_shape(x: Aval, widths: Any, value: Any) -> Aval:
-    return x.update(shape=tuple([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)]))
-
-
-def _unpad(g: Any, avals: Any, params: Any, i: int) -> Any:
-    index = tuple([(low, low + n, 1) for n, (low, _) in zip(avals[0].shape, params[0], strict=True)])
-    return bind(OPS["slice"], (g,), (index,))
-
-
-pad_op: Op = linear(
-    "pad",
-    ("x",),
-    params=("widths", "value"),
-    impl=_pad_impl,
-    abstract=_pad_shape,
-    transpose=_unpad,
-    jvp=lambda tangents, xs, ys, params: bind(pad_op, tangents, (params[0], 0)),
-    batch=lambda size, mapped, xs, params: bind(pad_op, xs, (((0, 0), *params[0]), params[1])),
-    half=False,
-    samples=(
-        sample(normal(3, 4), params=(((1, 0), (2, 3)), 0)),
-        sample(normal(2), params=(((0, 2),), 1.5)),
-        sample(normal(0), params=(((1, 1),), 0)),
-    ),
-    doc="A border of one value.",
-)
-_pad = public(pad_op)
-
-
-def pad(x: Any, pad_width: Any, constant_values: float = 0) -> Any:
-    """A border of one value around a tensor.
-
-    Args:
-        x: tensor of any shape.
-        pad_width: `(before, after)` for each axis, one such pair for all axes, or one number; not negative.
-        constant_values: the value.
+    >>> import gradcore as gc
+    >>> gc.expand_dims(gc.zeros(2, 3), (0, -1)).shape
+    (1, 2, 3, 1)
     """
-    x = as_tensor(as_operand(x, pad_op))
-    widths = np.broadcast_to(np.asarray(pad_width, dtype=np.int64), (len(x.shape), 2))
-    if (widths < 0).any():
-        raise ValueError(f"'pad': pad_width {pad_width} has negative entries; use slicing to cut")
-    return _pad(x, tuple([(int(a), int(b)) for a, b in widths]), constant_values)
-
-
-def _concatenate_impl(xp: Any, out: Any, *operands: Any) -> Any:
-    *arrays, axis = operands
-    if out is not None:
-        return xp.np.concatenate(arrays, axis, out=out)
-    return xp.np.ascontiguousarray(xp.np.concatenate(arrays, axis))
-
-
-def _concatenate_shape(*operands: Any) -> Aval:
-    *avals, axis = operands
-    shapes = [a.shape for a in avals]
-    rests = {(*s[:axis], *s[axis + 1 :]) for s in shapes}
-    if len(rests) > 1:
-        raise ValueError(f"'concatenate': shapes {shapes} differ on another axis than {axis}")
-    total = sum(s[axis] for s in shapes)
-    return avals[0].update(shape=(*shapes[0][:axis], total, *shapes[0][axis + 1 :]))  # type: ignore[no-any-return]
-
-
-def _piece(g: Any, avals: Any, params: Any, i: int) -> Any:
-    (axis,) = params
-    start = sum(a.shape[axis] for a in avals[:i])
-    index = [(0, n, 1) for n in g.shape]
-    index[axis] = (start, start + avals[i].shape[axis], 1)
-    return bind(OPS["slice"], (g,), (tuple(index),))
-
-
-def _concatenate_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    whole = [x if own else bind(broadcast_to_op, (x,), ((size, *x.shape),)) for x, own in zip(xs, mapped, strict=True)]
-    return bind(concatenate_op, whole, (params[0] + 1,))
-
-
-concatenate_op: Op = linear(
-    "concatenate",
-    ("tensors",),
-    params=("axis",),
-    variadic=True,
-    impl=_concatenate_impl,
-    abstract=_concatenate_shape,
-    transpose=_piece,
-    batch=_concatenate_batch,
-    half=False,
-    samples=(
-        sample(normal(2, 3), normal(2, 1), normal(2, 0), params=(1,)),
-        sample(normal(2), normal(3), params=(0,)),
-    ),
-    doc="Tensors joined along an axis.",
-)
-
-
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Tensors joined along an axis on which alone their shapes may differ."""
-    if not len(tensors):
-        raise ValueError("'concatenate' needs at least one tensor")
-    operands = [as_tensor(as_operand(t, concatenate_op)) for t in tensors]
-    dtype = common_dtype(operands, Promotion.COMMON)
-    operands = [t if t.dtype == dtype else cast(t, dtype) for t in operands]
-    return bind_general(concatenate_op, operands, (normal_axis(axis, len(operands[0].shape)),))
-
-
-def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Tensors of one shape joined along a new axis."""
-    return concatenate([expand_dims(t, axis) for t in tensors], axis)
-
-
-def moveaxis(x: Any, source: int, destination: int) -> Any:
-    """One axis moved to another place; a view."""
-    x = as_tensor(as_operand(x, transpose_op))
-    order = list(range(len(x.shape)))
-    axis = order.pop(normal_axis(source, len(order)))
-    order.insert(normal_axis(destination, len(order) + 1), axis)
-    return _transpose(x, tuple(order))
+    x = as_tensor(as_operand(x, expand_dims_op))
+    axes = _integers(axis, "expand_dims", "axes")
+    return _expand_dims(x, normal_axes(axes, len(x.shape) + len(axes)))

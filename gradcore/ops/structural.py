@@ -8,6 +8,7 @@ indexed: reads indices or keys that carry no derivative; states its own rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index as as_integer
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,11 @@ def normal_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Sorted, without negatives; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [axis] if isinstance(axis, (int, np.integer)) else list(axis)
-    normal = sorted(normal_axis(int(a), ndim) for a in axes)
+    try:
+        axes = [as_integer(a) for a in (axis if hasattr(axis, "__iter__") else (axis,))]
+    except TypeError:
+        raise TypeError(f"axis must be an integer, or a tuple of integers, not {axis!r}") from None
+    normal = sorted(normal_axis(a, ndim) for a in axes)
     if len(set(normal)) != len(normal):
         raise ValueError(f"axis {tuple(axes)} names an axis twice")
     return tuple(normal)

@@ -39,8 +39,8 @@ class AdamW(Optimizer):
     """
 
     lr = Hyper()
-    beta1 = Hyper()
-    beta2 = Hyper()
+    beta1 = Hyper(below=1.0)
+    beta2 = Hyper(below=1.0)
     eps = Hyper()
     weight_decay = Hyper()
 
@@ -52,12 +52,11 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ) -> None:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must lie in [0, 1), not {betas}")
+        beta1, beta2 = _two(betas)
         hyper = {
             "lr": lr,
-            "beta1": betas[0],
-            "beta2": betas[1],
+            "beta1": beta1,
+            "beta2": beta2,
             "eps": eps,
             "weight_decay": weight_decay,
             "step": 0.0,
@@ -71,3 +70,11 @@ class AdamW(Optimizer):
         update(self.op, group.written, group.operands)
         group.operands[STEP] = cell
         cell.assign(count)
+
+
+def _two(betas: Any) -> tuple[float, float]:
+    try:
+        beta1, beta2 = betas
+    except (TypeError, ValueError):
+        raise ValueError(f"betas must be two numbers in [0, 1), such as (0.9, 0.999), not {betas}") from None
+    return beta1, beta2

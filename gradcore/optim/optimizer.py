@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,12 +11,20 @@ import numpy as np
 from gradcore import ops
 from gradcore.core.cell import Cell, update
 from gradcore.core.op import Op
+from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
 
 
 class Hyper:
-    """A hyperparameter as an attribute: reading gives a float, assigning changes its cells."""
+    """A hyperparameter as an attribute: reading gives a float, assigning changes its cells.
+
+    Args:
+        below: it must be smaller than this.
+    """
+
+    def __init__(self, below: float = math.inf) -> None:
+        self.below = below
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -27,13 +36,25 @@ class Hyper:
         return _shortest(cells[0]) if cells else 0.0
 
     def __set__(self, optimizer: Any, value: Any) -> None:
-        _check_hyper(self.name, value)
+        self.check(value)
         cells = self._cells(optimizer)
         if not cells:
             kind = type(optimizer).__name__
             raise ValueError(f"this {kind} was made without {self.name}; make a new one: {kind}(..., {self.name}=...)")
         for cell in cells:
             cell.assign(_scalar(value, cell.read().dtype))
+
+    def check(self, value: Any) -> None:
+        """Refuse what no step could use; of tensors only the shape is known."""
+        if isinstance(value, (Tensor, Cell, np.ndarray)):
+            shape = value.read().shape if isinstance(value, Cell) else value.shape
+            if shape != ():
+                raise ValueError(f"{self.name} must be one number, not a tensor of shape {shape}")
+        elif not isinstance(value, (int, float, np.number)):
+            raise TypeError(f"{self.name} must be a number, not {value!r}")
+        elif not 0 <= value < self.below:
+            limits = "a finite number that is not negative" if self.below == math.inf else f"in [0, {self.below:g})"
+            raise ValueError(f"{self.name} must be {limits}, not {value}")
 
     def _cells(self, optimizer: Any) -> list[Cell]:
         return [group.hyper[self.name] for group in optimizer.groups if self.name in group.hyper]
@@ -48,12 +69,6 @@ def _scalar(value: Any, dtype: Any) -> Any:
     return ops.cast(value, dtype) if isinstance(value, Tensor) else Tensor(np.asarray(value, dtype))
 
 
-def _check_hyper(name: str, value: Any) -> None:
-    """Refuse numbers that no step could use; tensors are taken as they are."""
-    if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be a finite number that is not negative, not {value}")
-
-
 class Group:
     """The parameters of one dtype, with the cells that their steps read and write.
 
@@ -61,27 +76,65 @@ class Group:
         parameters, grads: their cells, and those of their gradients.
         slots: for each parameter its state, such as the running mean of gradients.
         hyper: 0-d cells by name, in the op's order; "step" counts the steps.
-        written, operands: what `update` takes, for the parameters that have a gradient.
+        kinds: dtype and shape of each gradient when the lists were made, None where there was none.
+        expected: the gradients' cells with their kinds.
+        written, operands: the lists that `update` takes, for the parameters that have a gradient.
     """
 
     def __init__(self, name: str, parameters: list[Cell], slots: tuple[str, ...], hyper: Mapping[str, float]) -> None:
         self.parameters = parameters
-        dtype = parameters[0].read().dtype
+        self.dtype = dtype = parameters[0].read().dtype
         wide = np.float32 if dtype == np.float16 else dtype  # a float16 step computes in float32
         self.hyper = {key: Cell(_scalar(value, wide), f"{name}.{key}") for key, value in hyper.items()}
         self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
         self.slots = [[_slot(p, slot) for slot in slots] for p in parameters]
-        self.present: list[bool] = []
+        self.kinds: list[Any] = []
+        self.expected: list[Any] = [(grad, (), ()) for grad in self.grads]
         self.written: list[Cell] = []
         self.operands: list[Any] = []
 
-    def rebuild(self, present: list[bool]) -> None:
-        """Make the lists for the parameters that have a gradient."""
-        self.present = present
-        every = zip(self.parameters, self.grads, self.slots, present, strict=True)
-        chosen = [(p, grad, slots) for p, grad, slots, on in every if on]
+    def refresh(self) -> None:
+        """Make the lists anew if other parameters have a gradient now, or gradients have other shapes or dtypes."""
+        if switch.busy or self._stale():
+            values = [grad.read() for grad in self.grads]
+            kinds = [(None, None) if g is None else (g.dtype, g.shape) for g in values]
+            if kinds != self.kinds:
+                self._rebuild(kinds)
+
+    def _stale(self) -> bool:
+        """The quick look before each step: is any gradient not as it was when the lists were made?"""
+        for grad, dtype, shape in self.expected:
+            g = grad.tensor
+            if g is None:
+                if dtype is not None:
+                    return True
+            elif (array := g.data).dtype is not dtype or array.shape != shape:
+                return True
+        return False
+
+    def _rebuild(self, kinds: list[Any]) -> None:
+        every = list(zip(self.parameters, self.grads, self.slots, kinds, strict=True))
+        for p, _, _, kind in every:
+            self._check(p, *kind)
+        self.kinds = kinds
+        self.expected = [(grad, *kind) for grad, kind in zip(self.grads, kinds, strict=True)]
+        chosen = [(p, grad, slots) for p, grad, slots, (dtype, _) in every if dtype is not None]
         self.written = [cell for p, _, slots in chosen for cell in (p, *slots)]
         self.operands = [*self.hyper.values(), *[cell for p, grad, slots in chosen for cell in (p, grad, *slots)]]
+
+    def _check(self, parameter: Cell, dtype: Any, shape: Any) -> None:
+        """A step computes in the dtype of the optimiser's state and keeps every shape."""
+        value, name = parameter.read(), parameter.name or "without a name"
+        if value.dtype != self.dtype:
+            raise TypeError(
+                f"parameter {name} was {self.dtype} when the optimiser was made and is {value.dtype} now; make the "
+                "optimiser after module.to(dtype)"
+            )
+        if dtype is not None and (dtype, shape) != (value.dtype, value.shape):
+            raise ValueError(
+                f"parameter {name} is {value.dtype}{list(value.shape)} and cannot take a step with a gradient of "
+                f"{dtype}{list(shape)}; cast or reshape the gradient first"
+            )
 
 
 def _slot(parameter: Cell, name: str) -> Cell:
@@ -93,11 +146,20 @@ class Optimizer:
     """Base class: a subclass names its op, the op's hyperparameters in order, and the slots of a parameter.
 
     Learning rate and the like are 0-d cells, and so operands of the step: changing them recompiles nothing.
+
+    Example:
+        >>> import gradcore as gc
+        >>> optimizer = gc.optim.SGD(gc.nn.Linear(2, 1).parameters(), lr=0.1)
+        >>> optimizer.lr = 0.05
+        >>> optimizer.state_dict()
+        {'hyper.float32.lr': tensor(0.05, dtype=float32, device='cpu')}
     """
 
     def __init__(self, params: Iterable[Any], op: Op, slots: tuple[str, ...], hyper: Mapping[str, float]) -> None:
         for key, value in hyper.items():
-            _check_hyper(key, value)
+            declared = getattr(type(self), key, None)
+            if isinstance(declared, Hyper):
+                declared.check(value)
         self.op = op
         self.parameters = _checked(params)
         self.names = slots
@@ -112,11 +174,12 @@ class Optimizer:
 
         Raises:
             MemoryError: parameters and state are as they were.
+            TypeError: a parameter has another dtype than when the optimiser was made.
+            ValueError: a gradient has another shape or dtype than its parameter.
         """
         for group in self.groups:
-            present = [grad.read() is not None for grad in group.grads]
-            if present != group.present:
-                group.rebuild(present)
+            group.refresh()
+        for group in self.groups:
             if group.written:
                 self._step_group(group)
 

@@ -13,7 +13,12 @@ from gradcore.tensor import tensor
 
 
 class Split(NamedTuple):
-    """Examples for training and for testing; x is float32 (examples, features), y is int64 (examples,)."""
+    """Examples for training and for testing; x is float32 (examples, features), y is int64 (examples,).
+
+    >>> import gradcore as gc
+    >>> Split(gc.ones(8, 64), gc.arange(8), gc.ones(2, 64), gc.arange(2)).train_x.shape
+    (8, 64)
+    """
 
     train_x: Tensor
     train_y: Tensor
@@ -32,6 +37,11 @@ def digits(test_share: float = 0.2) -> Split:
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+        >>> train_x, train_y, test_x, test_y = digits()  # doctest: +SKIP
+        >>> train_x.shape, test_x.shape  # doctest: +SKIP
+        ((1438, 64), (359, 64))
     """
     from sklearn.datasets import load_digits
 
@@ -65,6 +75,12 @@ def shuffled(x: Tensor, y: Tensor, size: int) -> Callable[[], Iterator[tuple[Ten
         x: tensor whose first axis is the examples.
         y: tensor with the same first axis.
         size: examples per batch.
+
+    Example:
+        >>> import gradcore as gc
+        >>> batches = shuffled(gc.ones(10, 3), gc.arange(10), 4)
+        >>> [x.shape for x, y in batches()]
+        [(4, 3), (4, 3), (2, 3)]
     """
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:

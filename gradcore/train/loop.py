@@ -19,6 +19,10 @@ class Progress(NamedTuple):
         epoch: number of the epoch, from 1.
         loss: mean loss of its examples, each as it was when its batch was used.
         samples: how many examples it had.
+
+    Example:
+        >>> Progress(epoch=1, loss=0.5, samples=64).loss
+        0.5
     """
 
     epoch: int
@@ -27,7 +31,16 @@ class Progress(NamedTuple):
 
 
 def train_step(model: Module, loss: Callable[..., Any], optimizer: Optimizer, x: Any, y: Any) -> Any:
-    """One step on one batch: forward, backward, update.  Returns the loss, a 0-d Tensor without a record."""
+    """One step on one batch: forward, backward, update.  Returns the loss, a 0-d Tensor without a record.
+
+    >>> import gradcore as gc
+    >>> model = gc.nn.Linear(1, 1, bias=False)
+    >>> optimizer = gc.optim.SGD(gc.nn.init.zeros_(model.weight), lr=0.25)
+    >>> train_step(model, gc.nn.functional.mse_loss, optimizer, gc.ones(1, 1), gc.ones(1, 1))
+    tensor(1., dtype=float32, device='cpu')
+    >>> float(model.weight)
+    0.5
+    """
     value = loss(model(x), y)
     optimizer.zero_grad()
     value.backward()
@@ -60,6 +73,15 @@ def fit(
 
     Raises:
         ValueError: an epoch had no batches.
+
+    Example:
+        >>> import gradcore as gc
+        >>> model = gc.nn.Linear(1, 1)
+        >>> optimizer = gc.optim.SGD(model.parameters(), lr=0.1)
+        >>> x = gc.tensor([[0.0], [1.0], [2.0]])
+        >>> history = fit(model, gc.nn.functional.mse_loss, optimizer, lambda: [(x, 2 * x + 1)], 300)
+        >>> history[-1].loss < 1e-4
+        True
     """
     mode = model.training
     model.train()
@@ -91,6 +113,12 @@ def accuracy(model: Module, x: Any, labels: Any) -> float:
         model: gives (examples, classes).
         x: its input.
         labels: integers of shape (examples,).
+
+    Example:
+        >>> import gradcore as gc
+        >>> scores = gc.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> accuracy(gc.nn.Identity(), scores, gc.tensor([0, 0]))
+        0.5
     """
     mode = model.training
     model.eval()

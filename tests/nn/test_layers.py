@@ -74,6 +74,27 @@ def test_layer_norm_names_wrong_shapes() -> None:
         nn.LayerNorm(5)(gc.tensor(X))
 
 
+def test_layer_norm_says_what_it_takes() -> None:
+    rows = X.tolist()
+    with pytest.raises(TypeError, match=r"'layer_norm' got list; .*gradcore\.tensor makes a tensor from lists"):
+        functional.layer_norm(rows, 3)
+    with pytest.raises(TypeError, match="layer_norm needs a floating x, not int64"):
+        functional.layer_norm(gc.arange(3), 3)
+    with pytest.raises(ValueError, match=r"over \(4, 3\) needs a weight of that shape, not of \(3, 4\)"):
+        functional.layer_norm(X, (4, 3), np.ones((3, 4), np.float32))
+    np.testing.assert_array_equal(
+        functional.layer_norm(X, np.int64(3)).numpy(),  # type: ignore[arg-type]
+        functional.layer_norm(gc.tensor(X), 3).numpy(),
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("p", [-1, 1, 2, float("nan")])
+def test_dropout_refuses_probabilities_in_every_mode(p: float, training: bool) -> None:
+    with pytest.raises(ValueError, match=r"probability of dropout must lie in \[0, 1\), not"):
+        functional.dropout(gc.ones(3), p, training)
+
+
 def test_dropout() -> None:
     gc.random.seed(1)
     layer, x = nn.Dropout(0.25), gc.ones(100, 100)
@@ -160,3 +181,15 @@ def test_clip_grad_norm_of_float16() -> None:
     assert float(nn.utils.clip_grad_norm_(parameter, 1.0)) == 500.0
     assert parameter.grad.dtype == np.float16
     np.testing.assert_allclose(parameter.grad.numpy(), [0.6, 0.8], rtol=1e-3)
+
+
+@pytest.mark.parametrize("given", [[gc.ones(2)], gc.ones(2), gc.ones(()), {"w": 1}, nn.Linear(2, 2), 3, [None]])
+def test_clip_grad_norm_takes_parameters(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"clip_grad_norm_ takes parameters, not \w+; pass model\.parameters\(\)"):
+        nn.utils.clip_grad_norm_(given, 1.0)
+
+
+@pytest.mark.parametrize("max_norm", [-1.0, float("nan")])
+def test_clip_grad_norm_refuses_norms(max_norm: float) -> None:
+    with pytest.raises(ValueError, match="max_norm must be a number that is not negative, not"):
+        nn.utils.clip_grad_norm_(nn.Linear(2, 2).parameters(), max_norm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,38 @@ def test_zero_grad_and_assigning_grad() -> None:
     assert layer.weight.grad is None
 
 
+def test_assigned_gradients_are_converted() -> None:
+    layer = nn.Linear(2, 1)
+    array = np.ones((1, 2), np.float32)
+    layer.weight.grad = array
+    array[:] = 5
+    assert layer.weight.grad.numpy().tolist() == [[1.0, 1.0]]
+    layer.weight.grad = [[2, 3]]
+    assert layer.weight.grad.dtype == np.float32
+    layer.weight.grad = layer.weight
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), layer.weight.numpy())
+
+
+@pytest.mark.parametrize("before", [None, gc.ones(2)])
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (np.ones(2), r"float64\[2\]"),
+        (gc.ones(1, 2), r"float32\[1, 2\]"),
+        (gc.arange(2), r"int64\[2\]"),
+        ([1.0], r"float32\[1\]"),
+        (2.0, r"float32\[\]"),
+    ],
+)
+def test_gradients_that_do_not_fit_are_refused(before: Any, value: Any, got: str) -> None:
+    parameter = nn.Parameter([1.0, 2.0])
+    parameter.rename("w")
+    parameter.grad = before
+    with pytest.raises(ValueError, match=rf"parameter w is float32\[2\] and cannot take a gradient of {got}; cast"):
+        parameter.grad = value
+    assert (parameter.grad is None) == (before is None)
+
+
 def test_frozen_parameters_have_no_gradient() -> None:
     layer = nn.Linear(2, 1)
     layer.weight = nn.Parameter(layer.weight.read().detach(), requires_grad=False)
@@ -160,6 +193,16 @@ def test_to_casts_floating_cells_and_gradients() -> None:
     assert block.to("cpu").scale.dtype == np.float64
     with pytest.raises(TypeError, match="floating dtypes only"):
         block.to(np.int32)
+
+
+def test_to_a_device_that_is_not_there() -> None:
+    from gradcore.core import errors
+
+    assert issubclass(errors.DeviceError, errors.GradcoreError)
+    assert issubclass(errors.DeviceError, RuntimeError)
+    for move in (lambda: nn.Linear(2, 1).to("cuda:99"), lambda: gc.ones(2).to("cuda:99")):
+        with pytest.raises(errors.DeviceError, match="device cuda:99 is not available"):
+            move()
 
 
 def test_to_leaves_what_fits_alone() -> None:
@@ -202,3 +245,55 @@ def test_a_deep_copy_has_cells_of_its_own() -> None:
     assert first.scale.grad is None
     assert first.scale.numpy() == [2.0]
     assert second.scale.numpy() != [2.0]
+
+
+def trained() -> Block:
+    """A module whose cells know the lines that assigned them."""
+    block = Block()
+    block(gc.ones(1, 3)).sum().backward()
+    gc.optim.AdamW(block.parameters(), lr=0.1).step()
+    return block
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_used_module_can_be_pickled(protocol: int) -> None:
+    first = trained()
+    check_copy(first, pickle.loads(pickle.dumps(first, protocol)))
+
+
+def test_a_used_module_can_be_copied() -> None:
+    first = trained()
+    check_copy(first, copy.deepcopy(first))
+
+
+def check_copy(first: Block, second: Block) -> None:
+    """The same content and names, and a life of its own."""
+    assert [name for name, _ in second.named_parameters()] == NAMES
+    before = first.state_dict()
+    for (name, a), (_, b) in zip(first.named_cells().items(), second.named_cells().items(), strict=True):
+        assert b.name == name
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert b.leaf.name == b.name
+        np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
+    np.testing.assert_array_equal(first.eval()(gc.ones(1, 3)).numpy(), second.eval()(gc.ones(1, 3)).numpy())
+    second.zero_grad()
+    second(gc.ones(1, 3)).sum().backward()
+    gc.optim.AdamW(second.parameters(), lr=0.1).step()
+    assert (second.scale.numpy() != first.scale.numpy()).all()
+    np.testing.assert_array_equal(first.scale.numpy(), before["scale"].numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_pickled_module_trains_with_the_same_bits(dtype: Any) -> None:
+    first = nn.Linear(3, 2, dtype=dtype)
+    second = pickle.loads(pickle.dumps(first))
+    x = gc.tensor(np.arange(6).reshape(2, 3) / 7, dtype)
+    for layer in (first, second):
+        optimizer = gc.optim.AdamW(layer.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (layer(x) ** 2).mean().backward()
+            optimizer.step()
+    np.testing.assert_array_equal(first.weight.numpy(), second.weight.numpy())
+    assert second.weight.dtype == dtype

@@ -198,12 +198,73 @@ def test_wrong_arguments() -> None:
         optim.SGD([p, p])
     with pytest.raises(TypeError, match="got dict instead of a parameter"):
         optim.SGD([{"params": [p]}])
-    with pytest.raises(ValueError, match="betas must lie in"):
-        optim.AdamW([p], betas=(0.9, 1.0))
+    for betas in ((0.9, 1.0), (0.9, -0.1), (0.9, float("nan"))):
+        with pytest.raises(ValueError, match=r"beta2 must be in \[0, 1\), not"):
+            optim.AdamW([p], betas=betas)
+    for betas in ((0.9,), 0.9, (0.9, 0.9, 0.9)):
+        with pytest.raises(ValueError, match=r"betas must be two numbers in \[0, 1\)"):
+            optim.AdamW([p], betas=betas)  # type: ignore[arg-type]
+    optimizer = optim.AdamW([p])
+    with pytest.raises(ValueError, match="beta1 must be in"):
+        optimizer.beta1 = 1.5
+    with pytest.raises(TypeError, match="lr must be a number, not 'fast'"):
+        optim.SGD([p], lr="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"lr must be one number, not a tensor of shape \(2,\)"):
+        optim.SGD([p], lr=gc.ones(2))
     for value in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="weight_decay must be"):
             optim.AdamW([p], weight_decay=value)
     optim.SGD(p, lr=0.1)
+
+
+MISFITS = [
+    pytest.param(np.ones((1, 2), np.float32), r"w is float32\[2\] .* gradient of float32\[1, 2\]", id="shape"),
+    pytest.param(np.ones(2), r"w is float32\[2\] .* gradient of float64\[2\]", id="dtype"),
+]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(("gradient", "words"), MISFITS)
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_gradient_that_does_not_fit_is_refused(make: Any, gradient: Any, words: str, warm: bool) -> None:
+    v, w = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2, np.float32))
+    w.rename("w")
+    optimizer = make([v, w])
+    if warm:
+        give_gradients([v, w])
+        optimizer.step()
+    give_gradients([v])
+    before = v.numpy().copy(), w.numpy().copy()
+    for _ in range(2):
+        optimizer.zero_grad()
+        give_gradients([v])
+        w.leaf.grad.assign(gc.tensor(gradient))
+        with pytest.raises(ValueError, match=words):
+            optimizer.step()
+        assert (w.shape, w.dtype) == ((2,), np.float32)
+        np.testing.assert_array_equal(v.numpy(), before[0])  # no parameter of any dtype has moved
+        np.testing.assert_array_equal(w.numpy(), before[1])
+    optimizer.zero_grad()
+    give_gradients([w])
+    optimizer.step()
+    assert (w.numpy() != before[1]).any()
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_module_that_was_cast_needs_a_new_optimiser(make: Any, warm: bool) -> None:
+    model = nn.Sequential(nn.Linear(2, 1))
+    optimizer = make(model.parameters())
+    if warm:
+        model(gc.ones(1, 2)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.to(np.float64)
+    model(gc.ones(1, 2, dtype=np.float64)).sum().backward()
+    with pytest.raises(TypeError, match=r"parameter 0\.weight was float32 .* is float64 now; make the optimiser after"):
+        optimizer.step()
+    make(model.parameters()).step()
+    assert model[0].weight.dtype == np.float64
 
 
 def test_backward_after_a_step_names_the_parameter() -> None:

@@ -97,10 +97,23 @@ def test_options_are_used(tmp_path: Path, activation: str, hidden: str) -> None:
         (["--rate", 1], "No such option: --rate"),
         (["--json", "missing/result.json"], "cannot write missing/result.json: No such file or directory"),
         (["--json", "."], "is a directory"),
+        (["--json", ""], "the name of the file is empty"),
     ],
 )
 def test_wrong_options_are_refused_before_training(options: list[Any], words: str) -> None:
     assert words in refused("train", "digits", *options)
+
+
+@needs_digits
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_diverging_run_stops_with_one_line(tmp_path: Path, optimizer: str) -> None:
+    path = tmp_path / "result.json"
+    done = gradcore("train", "digits", "--lr", 1e30, "--optimizer", optimizer, "--json", path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    found = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("digits: ")]
+    assert found == ["gradcore: training diverged: loss is nan in epoch 1; try a smaller --lr"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_commands() -> None:
