@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcore import ops
 from gradcore.autodiff.tape import backward
-from gradcore.backend import Device, backend_on
+from gradcore.backend import Device, backend_on, native
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
@@ -72,7 +72,7 @@ def _array(data: Any, dtype: Any) -> Any:
     array = np.asarray(array, dtype)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"cannot make a tensor of {array.dtype}; gradcore computes with real numbers and booleans")
-    return array
+    return native(array)
 
 
 def _holds_double(data: Any) -> bool:

@@ -13,6 +13,7 @@ from gradcore.autodiff.forward import Forward
 from gradcore.autodiff.map_axes import axes_of, axes_of_arguments, common_size
 from gradcore.autodiff.record import zeros
 from gradcore.autodiff.tape import Anchor, Tape, TapeTensor
+from gradcore.backend import native
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.errors import BatchError
@@ -38,7 +39,7 @@ def as_value(leaf: Any, what: str = "an argument") -> Any:
         raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number")
-    return Tensor(array)
+    return Tensor(native(array))
 
 
 def _differentiable(leaf: Any, name: str) -> Any:

@@ -2,6 +2,6 @@
 
 from gradcore.backend.base import Backend, backend_of, backend_on
 from gradcore.backend.device import Device
-from gradcore.backend.numpy_backend import NUMPY, Arena, NumpyBackend
+from gradcore.backend.numpy_backend import NUMPY, Arena, NumpyBackend, native
 
-__all__ = ["NUMPY", "Arena", "Backend", "Device", "NumpyBackend", "backend_of", "backend_on"]
+__all__ = ["NUMPY", "Arena", "Backend", "Device", "NumpyBackend", "backend_of", "backend_on", "native"]

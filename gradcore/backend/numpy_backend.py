@@ -22,6 +22,15 @@ HALF = np.dtype(np.float16)
 SINGLE = np.dtype(np.float32)
 
 
+def native(array: Any) -> Any:
+    """The array with NumPy's own dtype object, in the machine's byte order.
+
+    Unpickled arrays have a dtype that is equal to it but another object, and the eager path compares by identity.
+    """
+    own = np.dtype(array.dtype.type)
+    return array if array.dtype is own else array.astype(own)
+
+
 class NumpyBackend:
     """NumPy computes, and allocates what it returns."""
 

@@ -23,7 +23,8 @@ def dense(aval: Aval) -> bool:
     """Whether the elements fill their memory without gaps, in some order of the axes (as a transposed matrix does)."""
     if aval.strides is None:
         return True
-    pairs = sorted(zip(aval.strides, aval.shape, strict=True), key=lambda pair: -pair[0])
+    pairs = [pair for pair in zip(aval.strides, aval.shape, strict=True) if pair[1] != 1]
+    pairs.sort(key=lambda pair: -pair[0])
     return tuple(s for s, _ in pairs) == contiguous_strides(tuple(n for _, n in pairs), aval.dtype.itemsize)
 
 

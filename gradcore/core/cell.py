@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import NUMPY
+from gradcore.backend import NUMPY, native
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import Op
 from gradcore.core.state import next_serial, replaced, state, switch, user_frame
@@ -119,7 +119,7 @@ class Cell:
 
 def _contiguous(array: Any) -> Any:
     """What cells hold is C-contiguous, so a step may write to it and kernels need not test it."""
-    return np.ascontiguousarray(array) if type(array) is np.ndarray and not array.flags.c_contiguous else array
+    return np.asarray(native(array), order="C") if type(array) is np.ndarray else array
 
 
 def _read(cell: Cell) -> Any:

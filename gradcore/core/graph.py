@@ -116,7 +116,7 @@ def _describe(slot: CellSlot) -> str:
         return f"cell {name}: -> {slot.after}"
     if slot.before is None:
         return f"cell {name}: empty"
-    return f"cell {name}: {slot.before}: {slot.before.aval}"  # type: ignore[union-attr]
+    return f"cell {name}: {slot.before}: {slot.before.aval}"
 
 
 def _equation(node: Node) -> str:

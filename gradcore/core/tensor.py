@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gradcore.backend import native
 from gradcore.core.aval import Aval, Shape, aval_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Tensor:
         self.data = data
         self.node = node
 
+    def __reduce__(self) -> Any:
+        return _restored, (self.data, self.node)
+
     @property
     def shape(self) -> Shape:
         """Sizes of the axes."""
@@ -62,6 +66,10 @@ class Tensor:
     def aval(self) -> Aval:
         """Shape, dtype, device and strides, without the elements."""
         return aval_of(self.data)
+
+
+def _restored(data: Any, node: Any) -> Tensor:
+    return Tensor(native(data), node)
 
 
 class Traced(Tensor):

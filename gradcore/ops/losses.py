@@ -193,6 +193,7 @@ cross_entropy_vjp_op: Op = fused(
     doc="Backward of cross_entropy, (softmax(x) - one_hot(labels)) * g.",
 )
 
+
 def _cross_entropy_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
     x, labels = xs
     away = sub(_softmax_meaning(x), cast(_one_hot(labels, x.shape[-1]), x.dtype))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import native
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.evaluate import SCALARS
@@ -21,7 +22,7 @@ def as_operand(value: Any, op: Op) -> Any:
     if isinstance(value, Cell):
         return value.read()
     if isinstance(value, (np.ndarray, np.generic)):  # before float: numpy.float64 is one, but is not weak
-        return Tensor(_supported(np.asarray(value), op))
+        return Tensor(native(_supported(np.asarray(value), op)))
     if isinstance(value, SCALARS):
         return value
     raise TypeError(
@@ -44,7 +45,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Any:
         return value.read()
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = np.float32
-    return Tensor(np.asarray(value, dtype))
+    array = np.asarray(value, dtype)
+    return Tensor(native(array) if array.dtype.kind in "fiub" else array)
 
 
 def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
@@ -97,7 +99,9 @@ def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") 
         return smallest
     if promotion is Promotion.FLOAT and dtype.kind == "b":
         return np.dtype(np.float16)
-    return FLOAT_OF[dtype.itemsize] if promotion is Promotion.FLOAT and dtype.kind in "iu" else dtype
+    if promotion is Promotion.FLOAT and dtype.kind in "iu":
+        return FLOAT_OF[dtype.itemsize]
+    return dtype
 
 
 # Functions for which NumPy has no loop on these kinds of dtype, and the dtype of the smallest loop that it takes.
@@ -106,4 +110,9 @@ SMALLEST: dict[str, tuple[str, np.dtype[Any]]] = {
     "power": ("b", np.dtype(np.int8)),
     "square": ("b", np.dtype(np.int8)),
 }
-FLOAT_OF = {1: np.dtype(np.float16), 2: np.dtype(np.float32), 4: np.dtype(np.float64), 8: np.dtype(np.float64)}
+FLOAT_OF: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.float16),
+    2: np.dtype(np.float32),
+    4: np.dtype(np.float64),
+    8: np.dtype(np.float64),
+}

@@ -107,9 +107,12 @@ sum_op: Op = linear(
 )
 
 
+_add_reduce: Callable[..., Any] = np.add.reduce
+
+
 def _sum_call(x: Any, axes: Axes, keepdims: bool) -> Any:
     if x.flags.c_contiguous:
-        return np.add.reduce(x, axes, None, None, keepdims)
+        return _add_reduce(x, axes, None, None, keepdims)
     return sum_op.impl(NUMPY, None, x, axes, keepdims)
 
 
