@@ -175,12 +175,18 @@ def _show_overhead(found: dict[str, Any]) -> Iterator[str]:
     from overhead import BUDGET
 
     yield "\n## One recorded op on (4, 8) float32, forward and backward, µs\n"
-    columns = ("recorded", "bare", "extra")
+    columns = ("recorded", "bare", "extra", "add")
     rows = [
-        (name, *[f"{times[column]:.2f}" for column in columns], _verdict(times["extra"] <= BUDGET))
+        (
+            name,
+            *[f"{times[column]:.2f}" for column in columns],
+            f"{times['extra'] / times['add']:.1f}",
+            _verdict(times["extra"] <= BUDGET),
+        )
         for name, times in found.items()
     ]
-    yield table(("op", "recorded", "its NumPy calls", "difference", f"at most {BUDGET}"), rows)
+    head = ("op", "recorded", "its NumPy calls", "difference", "`np.add`", "difference / `np.add`", f"at most {BUDGET}")
+    yield table(head, rows)
 
 
 def _show_startup(found: dict[str, Any]) -> Iterator[str]:

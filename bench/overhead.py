@@ -41,6 +41,7 @@ class Overhead(NamedTuple):
     recorded: float
     bare: float
     extra: float
+    add: float  # one bare `np.add`, as a measure of the clock
 
 
 def _array(*shape: int) -> Array:
@@ -170,9 +171,16 @@ def measure(name: str, rounds: int = 60) -> Overhead:
         for _ in repeat(None, LENGTH):
             bare()
 
-    times = interleave({"recorded": case.recorded, "bare": loop}, 10, rounds)
+    x = _array(*SHAPE)
+
+    def add() -> None:
+        for _ in repeat(None, LENGTH):
+            np.add(x, x)
+
+    times = interleave({"recorded": case.recorded, "bare": loop, "add": add}, 10, rounds)
     return Overhead(
         median(times["recorded"]) / LENGTH,
         median(times["bare"]) / LENGTH,
         difference(times, "recorded", "bare") / LENGTH,
+        median(times["add"]) / LENGTH,
     )
