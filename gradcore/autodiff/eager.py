@@ -144,8 +144,8 @@ class Eager:
         yield f"{pad}t = new(Tensor); t.data = y0; t.node = None"
         yield f"{pad}if {' and '.join(f'n{i} is None' for i in recorded)}: return t"
         yield f"{pad}t.node = r = new(Record)"
-        yield f"{pad}f = getframe(1)"
-        yield f"{pad}while INTERNAL[f.f_code.co_filename]: f = f.f_back"
+        yield f"{pad}f = getframe(1); code = f.f_code"
+        yield f"{pad}while INTERNAL[code.co_filename]: f = f.f_back; code = f.f_code"
         masks = [m for m in product((True, False), repeat=len(recorded)) if any(m)]
         for mask in masks:
             tests = [f"n{i} is not None" for i, on in zip(recorded, mask, strict=True) if on]
@@ -154,7 +154,7 @@ class Eager:
             needed = {i for i, on in zip(recorded, mask, strict=True) if on}
             yield f"{pad}{test}{self._record(needed)}"
         yield f"{pad}r.params = {_tuple(self.op.params)}; r.avals = {self._shapes(numbers)}"
-        yield f"{pad}r.serial = serial(); r.code = f.f_code; r.offset = f.f_lasti"
+        yield f"{pad}r.serial = serial(); r.code = code; r.offset = f.f_lasti"
         yield f"{pad}return t"
 
     def _record(self, needed: set[int]) -> str:
