@@ -3,6 +3,14 @@
 import importlib as _importlib
 import typing as _typing
 
+try:
+    import gradcore.kernels as _kernels
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Python found gradcore's source folder, to which `kernels/` does not belong, before the installed package; run "
+        "Python from another folder, or install with `pip install -e .`"
+    ) from error
+
 from gradcore.autodiff import grad, jvp, make_graph, no_grad, value_and_grad, vjp, vmap
 from gradcore.backend import Device
 from gradcore.core.cell import Cell

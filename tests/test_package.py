@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import gradcore
 
@@ -30,3 +31,17 @@ def test_version() -> None:
 def test_errstate_is_the_users() -> None:
     code = "import numpy as np; a = np.geterr(); import gradcore as gc; gc.exp(gc.tensor(1.0)); print(a == np.geterr())"
     assert run(code) == "True"
+
+
+def test_importing_the_source_folder_says_what_to_do() -> None:
+    """As Python does in a clone's root after an install that is not editable."""
+    root = str(Path(__file__).resolve().parents[1])
+    code = (
+        "import sys\n"
+        "editable = lambda finder: '__editable__' in getattr(finder, '__module__', '')\n"
+        "sys.meta_path[:] = [finder for finder in sys.meta_path if not editable(finder)]\n"
+        f"sys.path.insert(0, {root!r})\n"
+        "try: import gradcore\n"
+        "except ImportError as error: print(error)"
+    )
+    assert "run Python from another folder, or install with `pip install -e .`" in run(code)

@@ -18,7 +18,7 @@ COMMAND = Path(sys.executable).with_name("gradcore")
 if not COMMAND.exists():
     pytest.skip("the gradcore command is not installed beside this Python", allow_module_level=True)
 needs_digits = pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import sklearn, tqdm"], capture_output=True).returncode != 0,
+    subprocess.run([sys.executable, "-P", "-c", "import sklearn, tqdm"], capture_output=True).returncode != 0,
     reason="the demo extra is not installed",
 )
 
@@ -144,7 +144,7 @@ def test_version() -> None:
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(("package", "extra"), [("typer", "cli"), ("tqdm", "cli"), ("sklearn", "demo")])
