@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.backend import NUMPY, native
+from gradcore.backend.numpy_backend import HALF
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import Op
 from gradcore.core.state import next_serial, replaced, state, switch, user_frame
@@ -173,7 +174,6 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
 
 _new = object.__new__
-HALF = np.dtype(np.float16)
 SMALL = 4096  # bytes; below, NumPy makes a new array faster than we find out whether the old one is shared
 
 

@@ -138,7 +138,7 @@ linear_op: Op = fused(
 
 
 def _call(x: Any, w: Any, b: Any) -> Any:
-    if x.ndim == 2 and b.size == len(w):
+    if x.ndim == w.ndim == 2 and b.ndim == 1 and len(b) == len(w):
         y = x.dot(w.T)
         return np.add(y, b, y)
     return _impl(NUMPY, None, x, w, b)

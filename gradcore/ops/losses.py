@@ -41,7 +41,7 @@ def _softmax_impl(xp: Any, out: Any, x: Any) -> Any:
 
 
 def _shifted(np: Any, x: Any, row: Any, y: Any) -> None:
-    """Y = x - max(x), where the maximum is finite; `row` holds the maximum afterwards."""
+    """Write x - max(x) to y, where the maximum is finite; `row` holds the maximum afterwards."""
     np.maximum.reduce(x, -1, None, row, True)
     if not np.isfinite(row).all():
         np.copyto(row, 0, where=~np.isfinite(row))
@@ -281,8 +281,7 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 def _mse_impl(xp: Any, out: Any, x: Any, target: Any) -> Any:
     np = xp.np
-    if x.shape != target.shape:
-        raise ValueError(f"'mse': predictions {x.shape} and targets {target.shape} must have one shape")
+    _check_targets(x, target)
     d = np.subtract(x, target, xp.scratch(x.shape, x.dtype))
     np.multiply(d, d, d)
     total = np.add.reduce(d, None, None, out)
@@ -290,17 +289,20 @@ def _mse_impl(xp: Any, out: Any, x: Any, target: Any) -> Any:
 
 
 def _mse_call(x: Any, target: Any) -> Any:
-    if x.shape != target.shape:
-        raise ValueError("shapes differ")
+    _check_targets(x, target)
     if not x.ndim or not x.flags.c_contiguous or not target.flags.c_contiguous:
         return _mse_impl(NUMPY, None, x, target)
     d = np.subtract(x, target)
     return np.add.reduce(np.multiply(d, d, d), None) / d.size
 
 
-def _mse_shape(x: Aval, target: Aval) -> Aval:
+def _check_targets(x: Any, target: Any) -> None:
     if x.shape != target.shape:
         raise ValueError(f"'mse': predictions {x.shape} and targets {target.shape} must have one shape")
+
+
+def _mse_shape(x: Aval, target: Aval) -> Aval:
+    _check_targets(x, target)
     return x.update(shape=())
 
 
@@ -375,5 +377,5 @@ def mse(x: Any, target: Any, reduction: str = "mean") -> Any:
     if reduction == "mean":
         return _mse(x, target)
     _check_reduction(reduction)
-    _mse_shape(as_tensor(x).aval, as_tensor(target).aval)
+    _check_targets(as_tensor(x), as_tensor(target))
     return _reduced(square(sub(x, target)), reduction)

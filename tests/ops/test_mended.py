@@ -45,3 +45,10 @@ def test_logsumexp_gradient_at_infinity():
     assert gradient(gc.tensor([-np.inf, 1.0])).numpy().tolist() == [0.0, 1.0]
     with np.errstate(divide="ignore"):
         assert gradient(gc.tensor([-np.inf, -np.inf])).numpy().tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("weight", "bias"), [((2, 4), (1, 2)), ((4,), (4,)), ((2, 4), (1,)), ((2, 4), ())])
+def test_linear_takes_no_other_shapes(weight, bias):
+    """A bias of shape (1, 2) would broadcast, and get a gradient of shape (2,)."""
+    with pytest.raises(ValueError, match=r"'linear': x .* do not fit"):
+        gc.linear(gc.ones(4, 4), gc.ones(*weight), gc.ones(*bias) if bias else gc.tensor(1.0))
