@@ -15,6 +15,7 @@ from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
+from gradcore.ops.at import At
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.subscripts import getitem
 
@@ -212,7 +213,7 @@ def zero_grad(self: Tensor) -> None:
 
 def set_item(self: Tensor, key: Any, value: Any) -> None:
     """Tensors are values; this raises and says what to do."""
-    raise TypeError("tensors cannot be changed in place; build a new one with where(), concatenate() or scatter_add()")
+    raise TypeError("tensors cannot be changed in place; make a new one with x.at[i].set(v), or with where()")
 
 
 def formatted(self: Tensor, spec: str) -> str:
@@ -282,6 +283,10 @@ OPERATORS: dict[str, Attribute] = {
     "__rtruediv__": _reflected(ops.div),
     "__pow__": raise_to,
     "__rpow__": _reflected(ops.power),
+    "__mod__": ops.mod,
+    "__rmod__": _reflected(ops.mod),
+    "__floordiv__": ops.floor_divide,
+    "__rfloordiv__": _reflected(ops.floor_divide),
     "__matmul__": ops.matmul,
     "__rmatmul__": _reflected(ops.matmul),
     "__neg__": ops.neg,
@@ -293,8 +298,13 @@ OPERATORS: dict[str, Attribute] = {
 }
 
 METHODS = (
-    *("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu"),
-    *("sum", "mean", "max", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "broadcast_to", "take"),
+    *("abs", "sign", "exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "rsqrt", "square", "reciprocal"),
+    *("sin", "cos", "tan", "sinh", "cosh", "tanh", "erf", "sigmoid", "relu", "clip", "round", "floor", "ceil"),
+    *("isnan", "isinf", "isfinite", "logical_and", "logical_or", "logical_not"),
+    *("sum", "mean", "prod", "max", "min", "argmax", "argmin", "any", "all", "var", "std", "norm", "median"),
+    *("quantile", "cumsum", "cumprod", "sort", "argsort", "topk", "take", "take_along_axis", "dot"),
+    *("reshape", "ravel", "squeeze", "expand_dims", "broadcast_to", "transpose", "swapaxes", "moveaxis"),
+    *("flip", "roll", "repeat", "tile", "split", "diagonal", "trace", "tril", "triu"),
 )
 
 
@@ -313,7 +323,7 @@ def attach() -> None:
         setattr(Tensor, name, function)
         setattr(Cell, name, _through_cell(function))
     properties: dict[str, Attribute] = {"device": device, "requires_grad": requires_grad, "grad": grad}
-    properties["T"] = ops.transpose
+    properties |= {"T": ops.transpose, "at": At}
     for name, function in properties.items():
         setattr(Tensor, name, property(function))
         setattr(Cell, name, property(_through_cell(function)))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradcore.kernels.expr import (
-    LEAVES,
     ONE,
     ZERO,
     Expr,
@@ -22,6 +21,7 @@ from gradcore.kernels.expr import (
     walk,
     where,
 )
+from gradcore.kernels.leaves import LEAVES
 
 
 def free_variables(*expressions: Expr) -> frozenset[str]:

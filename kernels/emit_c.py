@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias
 from gradcore.kernels.calculus import simplify
 from gradcore.kernels.expr import (
     CALL,
-    LEAVES,
     LESS,
     PRODUCT,
     UNARY,
@@ -23,6 +22,7 @@ from gradcore.kernels.expr import (
     mirrored,
     walk,
 )
+from gradcore.kernels.leaves import LEAVES
 from gradcore.kernels.spec import ElementwiseSpec
 
 CType: TypeAlias = Literal["double", "float"]
@@ -46,6 +46,16 @@ static inline {type} floor_mod({type} a, {type} b)
     if (r == 0)
         return copysign(r, b);
     return (r < 0) != (b < 0) ? r + b : r;
+}}
+/* The quotient rounded down, as NumPy does it. */
+static inline {type} floor_divide({type} a, {type} b)
+{{
+    {type} r = fmod(a, b), q = (a - r) / b - (r != 0 && (r < 0) != (b < 0));
+    if (b == 0)
+        return a / b;
+    if (q == 0)
+        return copysign(q, a / b);
+    return floor(q) + (q - floor(q) > 0.5f);
 }}
 """
 
@@ -97,12 +107,13 @@ def safe_name(name: str) -> str:
     return name + "_" * bool(_TAKEN.match(name))
 
 
-def load_lines(spec: ElementwiseSpec, real: str, boolean: str) -> list[str]:
-    """Reads of element i of every input, before anything is written."""
-    return [
-        f"const {boolean if name in spec.boolean_inputs else real} {safe_name(name)} = {safe_name(name)}_in[i];"
-        for name in spec.inputs
-    ]
+def load_lines(spec: ElementwiseSpec, real: str, boolean: str, read: str = "{}_in[{}]") -> list[str]:
+    """Reads of element i of every input (0-d ones have but one), before anything is written."""
+    lines = []
+    for name in spec.inputs:
+        type, place = boolean if name in spec.boolean_inputs else real, "0" if name in spec.scalar_inputs else "i"
+        lines.append(f"const {type} {safe_name(name)} = {read.format(safe_name(name), place)};")
+    return lines
 
 
 def statements(spec: ElementwiseSpec, dialect: Dialect, target: str) -> list[str]:

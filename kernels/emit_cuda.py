@@ -34,6 +34,28 @@ template <typename U> __device__ inline U floor_mod(U a, U b)
     return r && (r < 0) != (b < 0) ? r + b : r;
 }
 """
+_FLOOR_DIVIDE = """\
+// The quotient rounded down, as NumPy does it.
+__device__ inline double floor_divide(double a, double b)
+{
+    const double r = fmod(a, b), q = (a - r) / b - (r != 0 && (r < 0) != (b < 0));
+    if (b == 0) return a / b;
+    if (q == 0) return copysign(q, a / b);
+    return floor(q) + (q - floor(q) > 0.5);
+}
+__device__ inline float floor_divide(float a, float b)
+{
+    const float r = fmodf(a, b), q = (a - r) / b - (r != 0 && (r < 0) != (b < 0));
+    if (b == 0) return a / b;
+    if (q == 0) return copysignf(q, a / b);
+    return floorf(q) + (q - floorf(q) > 0.5f);
+}
+template <typename U> __device__ inline U floor_divide(U a, U b)
+{
+    return b ? a / b - (a % b && (a % b < 0) != (b < 0)) : 0;
+}
+"""
+_HELPERS = {"mod": _FLOOR_MOD, "floor_divide": _FLOOR_DIVIDE}
 
 
 @dataclass(frozen=True)
@@ -51,15 +73,15 @@ def emit_cuda(spec: ElementwiseSpec) -> CudaElementwise:
     """`spec` for CuPy. Numbers of type T are computed as R, which is float for float16."""
     inputs = [f"{'bool' if name in spec.boolean_inputs else 'T'} {safe_name(name)}_in_" for name in spec.inputs]
     outputs = [f"{'bool' if output.boolean else 'T'} out{place}" for place, output in enumerate(spec.outputs)]
-    loads = [line.replace("_in[i];", "_in_;") for line in load_lines(spec, "R", "bool")]
+    loads = load_lines(spec, "R", "bool", "{}_in_")
     body = statements(spec, Dialect("R", "bool", _number("R")), "out{}")
     operation = "\n".join(["typedef gradcore_compute<T>::type R;", *loads, *body])
     preamble = _COMPUTE + _helpers(spec)
-    return CudaElementwise(", ".join(inputs), ", ".join(outputs), operation, f"gradcore_{spec.name}", preamble)
+    return CudaElementwise(", ".join(inputs), ", ".join(outputs), operation, _kernel_name(spec), preamble)
 
 
 def print_cuda(spec: ElementwiseSpec) -> str:
-    """A complete CUDA file: what it computes, and a kernel for contiguous arrays of n elements."""
+    """A complete CUDA file: what it computes, and a kernel for contiguous arrays of n elements (0-d ones of one)."""
     parameters = ["const long long n"]
     parameters += [
         f"const {'bool' if name in spec.boolean_inputs else 'T'} *{safe_name(name)}_in" for name in spec.inputs
@@ -70,7 +92,7 @@ def print_cuda(spec: ElementwiseSpec) -> str:
     return _FILE.format(
         comment="\n".join(f"// {line}".rstrip() for line in _comment(spec)),
         helpers=_helpers(spec),
-        name=spec.name,
+        name=_kernel_name(spec),
         parameters=", ".join(parameters),
         body="\n".join(f"        {line}" for line in lines),
     )
@@ -96,6 +118,11 @@ typedef REAL T;
 """
 
 
+def _kernel_name(spec: ElementwiseSpec) -> str:
+    """A name of ours: `exp` alone would be CUDA's function."""
+    return f"gradcore_{spec.name}"
+
+
 def _comment(spec: ElementwiseSpec) -> list[str]:
     doc = f"{spec.name}: {spec.doc}" if spec.doc else spec.name
     formulas = [f"    out{place} = {output}" for place, output in enumerate(spec.outputs)]
@@ -103,7 +130,8 @@ def _comment(spec: ElementwiseSpec) -> list[str]:
 
 
 def _helpers(spec: ElementwiseSpec) -> str:
-    return _FLOOR_MOD if any(node.leaf == "mod" for node in walk(spec.outputs)) else ""
+    leaves = {node.leaf for node in walk(spec.outputs)}
+    return "".join(text for leaf, text in _HELPERS.items() if leaf in leaves)
 
 
 def _number(type: str) -> Callable[[float], str]:

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from gradcore.kernels.expr import LEAVES, Expr
+from gradcore.kernels.expr import Expr
+from gradcore.kernels.leaves import LEAVES
 from gradcore.kernels.numpy_plan import Plan
 from gradcore.kernels.numpy_steps import eager_source, into_source, plain_source
 from gradcore.kernels.spec import ElementwiseSpec

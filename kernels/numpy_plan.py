@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradcore.kernels.calculus import simplify
-from gradcore.kernels.expr import LEAVES, Expr, const, is_const, ne, walk, where
+from gradcore.kernels.expr import Expr, const, is_const, ne, walk, where
+from gradcore.kernels.leaves import LEAVES
 from gradcore.kernels.spec import ElementwiseSpec
 
 BOOLEAN, EXACT, FLOATING = "boolean", "exact", "floating"

@@ -27,6 +27,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 from types import CodeType, FunctionType
 from typing import Any
@@ -95,10 +96,18 @@ class Eager:
         op = self.op
         yield f"def {op.name}({', '.join((*op.inputs, *op.params))}):"
         yield from self._case(dict.fromkeys(range(len(op.inputs)), "Tensor"))
-        if self.scalars and len(op.inputs) == 2:
-            yield from self._case({0: "Tensor", 1: "scalar"})
-            yield from self._case({0: "scalar", 1: "Tensor"})
+        for numbers in self._scalar_places():
+            yield from self._case({i: "scalar" if i in numbers else "Tensor" for i in range(len(op.inputs))})
         yield f"    return slow({_tuple(op.inputs)}, {_tuple(op.params)})"
+
+    def _scalar_places(self) -> list[tuple[int, ...]]:
+        """Which operands may be Python numbers, in the order of the tests."""
+        if not self.scalars:
+            return []
+        if len(self.op.inputs) == 2:
+            return [(1,), (0,)]
+        places = [(2,), (1,), (1, 2)] if len(self.op.inputs) == 3 else []
+        return [numbers for numbers in places if set(self.wanted) - set(numbers)]
 
     def _case(self, kinds: dict[int, str]) -> Iterator[str]:
         """One combination of operand kinds."""
@@ -172,12 +181,13 @@ class Eager:
     def _shapes(self, numbers: list[int]) -> str:
         """Operand shapes for the rule; an elementwise op needs none where all are equal, a `vjp_op` never."""
         count = len(self.op.inputs)
-        shapes = [f"x{i}.shape" for i in range(count)]
+        shapes = ["()" if i in numbers else f"x{i}.shape" for i in range(count)]
         if not self.scalars:
             return "None" if self.op.vjp_op is not None else _tuple(shapes)
-        if numbers or count == 1:
+        if count - len(numbers) == 1:
             return "None"
-        return f"None if {' == '.join(shapes)} else {_tuple(shapes)}"
+        arrays = [shape for i, shape in enumerate(shapes) if i not in numbers]
+        return f"None if {' == '.join(arrays)} else {_tuple(shapes)}"
 
 
 def _tuple(names: Any) -> str:
@@ -210,8 +220,13 @@ def _globals(function: Any) -> dict[str, Any]:
 
 
 def _stub_code(name: str, signature: tuple[str, ...]) -> CodeType:
+    return _stub(signature).replace(co_name=name, co_qualname=name, co_filename=f"<gradcore op {name}>")
+
+
+@cache
+def _stub(signature: tuple[str, ...]) -> CodeType:
+    """The stub of every op with these operands; compiling one for each takes 30 microseconds an op at import."""
     names = ", ".join(signature)
-    source = f"def {name}({names}): return compile_self()({names})"
     namespace: dict[str, Any] = {}
-    exec(compile(source, f"<gradcore op {name}>", "exec"), namespace)
-    return namespace[name].__code__  # type: ignore[no-any-return]
+    exec(f"def stub({names}): return compile_self()({names})", namespace)
+    return namespace["stub"].__code__  # type: ignore[no-any-return]

@@ -143,6 +143,8 @@ def no_grad() -> AbstractContextManager[None]:
 def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Accumulate d tensor / d leaf into the `.grad` of every leaf that `tensor` was computed from.
 
+    A leaf that nothing flows back to (only through `sign`, say) keeps the `.grad` that it had, None at first.
+
     Args:
         tensor: what to differentiate; `loss.backward()` passes the loss.
         gradient: the cotangent, a Tensor or array of the shape of `tensor`; 1 by default, where there is one element.
@@ -177,7 +179,7 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             "requires_grad=True (or it was computed under no_grad, or detached)"
         )
     seed = _seed(tensor, gradient)
-    grads = walk(((tensor.node, seed),), _pull_base, _add_base, raw=type(seed) is np.ndarray and not switch.busy)
+    grads = walk(((tensor.node, seed),), pull_base, add_base, raw=type(seed) is np.ndarray and not switch.busy)
     for leaf, g in grads.items():
         cell = leaf.grad
         if switch.busy or cell.tensor is not None:
@@ -231,7 +233,7 @@ def _ones(tensor: Tensor) -> Any:
     return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
 
 
-def _pull_base(record: Record, g: Any) -> tuple[Any, ...]:
+def pull_base(record: Record, g: Any) -> tuple[Any, ...]:
     """Cotangents on raw values or graph variables, by the rule on Tensors."""
     parts = cotangents(_lifted(record), _lift(g))
     return tuple([None if part is None else _contiguous(part.data) for part in parts])
@@ -253,7 +255,7 @@ def _lifted(record: Record) -> Record:
     return Record(record.pull, record.params, (), saved, record.avals, 0, record.code, record.offset)
 
 
-def _add_base(a: Any, b: Any) -> Any:
+def add_base(a: Any, b: Any) -> Any:
     if type(a) is np.ndarray and type(b) is np.ndarray and not switch.busy:
         total = np.add(a, b, order="C")
         return total if type(total) is np.ndarray else np.asarray(total)
@@ -262,4 +264,4 @@ def _add_base(a: Any, b: Any) -> Any:
 
 def _accumulate(cell: Cell, g: Any) -> None:
     old = cell.read()
-    cell.assign(Tensor(g if old is None else _add_base(old.data, g)))
+    cell.assign(Tensor(g if old is None else add_base(old.data, g)))

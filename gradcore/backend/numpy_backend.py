@@ -94,6 +94,8 @@ class NumpyBackend:
         return out
 
     def _widened(self, value: Any) -> Any:
+        if type(value) is float or type(value) is int:  # weak: it takes the dtype of the arrays
+            return float(HALF.type(value))
         if getattr(value, "dtype", None) is not HALF:
             return value
         room = self.scratch(value.shape, SINGLE)

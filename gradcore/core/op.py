@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Rule = Callable[..., Any]
 Mask = tuple[bool, ...]
@@ -30,16 +30,14 @@ class Promotion(enum.Enum):
     NONE = "none"  # operands keep their dtypes
 
 
-@dataclass(frozen=True)
-class Saved:
+class Saved(NamedTuple):
     """What a vjp reads: positions of inputs and of outputs.  All else is kept as shape and dtype only."""
 
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """One call for the generated tests: operands, static parameters, and which operands to differentiate.
 
     Attributes:

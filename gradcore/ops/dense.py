@@ -13,7 +13,7 @@ from gradcore.core.op import Op, Promotion, Saved
 from gradcore.ops.arithmetic import add
 from gradcore.ops.fused import fused, raw_vjp
 from gradcore.ops.matmul import matmul, matmul_impl
-from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.ops.operands import named_tensor
 from gradcore.ops.reductions import sum_op
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.shapes import reshape, swapaxes, transpose
@@ -178,5 +178,5 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         Tensor of shape (..., m).
     """
     if bias is None:
-        return matmul(x, swapaxes(as_tensor(as_operand(weight, linear_op)), 0, 1))
+        return matmul(x, swapaxes(named_tensor(weight, "linear"), 0, 1))
     return _linear(x, weight, bias)

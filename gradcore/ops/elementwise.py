@@ -8,8 +8,7 @@ kernel and the batching rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +18,10 @@ from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.aval import Aval
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import OPS, Family, Mask, Op, Promotion, Sample, Saved
-from gradcore.kernels.calculus import differentiate, free_variables, pullback, replace, scale, simplify
-from gradcore.kernels.expr import Expr, is_const, trace, var
-from gradcore.kernels.spec import ElementwiseSpec
+from gradcore.kernels.calculus import scale, simplify
+from gradcore.kernels.expr import Expr, is_const, var
 from gradcore.ops.operands import bind_general
+from gradcore.ops.scalar import Scalar
 
 
 def elementwise(
@@ -34,108 +33,41 @@ def elementwise(
     differentiable: Mask | None = None,
     samples: tuple[Sample, ...] = (),
     doc: str = "",
+    example: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """Define an elementwise op and return its public function.
 
     Args:
         name: the op's name.
         meaning: a scalar expression of the operands, written with `gradcore.kernels.expr`; finite wherever the
-            function is.
+            function is. Its defaults are those of the function.
         partials: `(y, *operands)` to the partial derivatives, where the derived ones would be inaccurate or would
             save more than needed.
         promotion: how dtypes meet.
         differentiable: which operands have a derivative; all by default.
         samples: operands for the generated tests.
         doc: docstring of the function.
+        example: the text of each operand (a list stands for the tensor of it), and of the elements of the result.
     """
     count = meaning.__code__.co_argcount
     inputs = meaning.__code__.co_varnames[:count]
     scalar = Scalar(name, inputs, meaning, partials, differentiable, doc=doc)
     op = make_op(scalar, promotion, samples, doc)
-    return generate(lambda: _eager(op), name, inputs, f"{doc}\n\nWorks element by element, with broadcasting.")
+    text = f"{doc}\n\nWorks element by element, with broadcasting.{_shown(name, example)}"
+    function: Any = generate(lambda: _eager(op), name, inputs, text)
+    function.__defaults__ = meaning.__defaults__
+    return function  # type: ignore[no-any-return]
 
 
-class Scalar:
-    """The expressions of an elementwise op, traced and differentiated on first use."""
-
-    def __init__(
-        self,
-        name: str,
-        inputs: tuple[str, ...],
-        meaning: Callable[..., Any] | None,
-        partials: Callable[..., Any] | None = None,
-        differentiable: Mask | None = None,
-        outputs: tuple[Expr, ...] | None = None,
-        count: int = 1,
-        doc: str = "",
-        hyper: tuple[str, ...] = (),
-    ) -> None:
-        self.doc = doc
-        self.name, self.inputs, self.meaning, self._partials = name, inputs, meaning, partials
-        self.differentiable = differentiable
-        self.count = len(outputs) if outputs else count
-        self._outputs = outputs
-        self.hyper = hyper
-        self._spec: ElementwiseSpec | None = None
-        self._rows: list[list[Expr]] | None = None
-        self.y = _fresh("y", inputs)  # the output, in partials
-        g = _fresh("g", inputs)
-        self.cotangents = [g] if self.count == 1 else [f"{g}{j}" for j in range(self.count)]
-
-    @property
-    def outputs(self) -> tuple[Expr, ...]:
-        if self._outputs is None:
-            assert self.meaning is not None
-            self._outputs = trace(self.meaning, *self.inputs)
-        return self._outputs
-
-    @property
-    def conditions(self) -> frozenset[str]:
-        if self.differentiable is None or not any(self.differentiable):
-            return frozenset()
-        return frozenset(n for n, d in zip(self.inputs, self.differentiable, strict=True) if not d)
-
-    @property
-    def forward(self) -> ElementwiseSpec:
-        """The kernel of the op itself."""
-        if self._spec is None:
-            hyper = frozenset(self.hyper)
-            self._spec = ElementwiseSpec(self.name, self.inputs, self.outputs, self.doc, self.conditions, hyper)
-        return self._spec
-
-    def rows(self) -> list[list[Expr]]:
-        """Partial derivatives of each output by each input; a single output may be read by its name."""
-        if self._rows is None:
-            self._rows = self._stated() if self._partials else self._derived()
-        return self._rows
-
-    def _stated(self) -> list[list[Expr]]:
-        assert self._partials is not None
-        return [[simplify(p) for p in trace(self._partials, self.y, *self.inputs)]]
-
-    def _derived(self) -> list[list[Expr]]:
-        rows = [[differentiate(output, name) for name in self.inputs] for output in self.outputs]
-        if self.count == 1 and self.outputs[0].args:
-            rows = [[replace(partial, simplify(self.outputs[0]), var(self.y)) for partial in rows[0]]]
-        return rows
-
-    def gradients(self, needed: Mask) -> list[Expr]:
-        """The cotangent of each wanted input, in terms of cotangents, inputs and output."""
-        every = pullback(self.outputs, self.inputs, [var(g) for g in self.cotangents], self.rows())
-        return [e for e, need in zip(every, needed, strict=True) if need]
-
-    def reads(self, expressions: Sequence[Expr]) -> Saved:
-        """Which inputs and outputs these expressions read."""
-        free = free_variables(*expressions)
-        inputs = tuple([i for i, name in enumerate(self.inputs) if name in free])
-        return Saved(inputs, (0,) if self.y in free else ())
-
-
-def _fresh(name: str, taken: Sequence[str]) -> str:
-    """`name`, with more of its last letter until no operand is called so."""
-    while any((other.startswith(name) and other[len(name) :].isdigit()) or other == name for other in taken):
-        name += name[-1]
-    return name
+def _shown(name: str, example: tuple[str, ...]) -> str:
+    """The example of a docstring."""
+    if not example:
+        return ""
+    *operands, result = example
+    call = ", ".join([f"gc.tensor({text})" if text[0] == "[" else text for text in operands])
+    dtype = "bool" if "True" in result else "float32"
+    lines = (">>> import gradcore as gc", f">>> gc.{name}({call})", f"tensor({result}, dtype={dtype}, device='cpu')")
+    return "\n    ".join(("\n\nExample:", *lines, ""))
 
 
 def _prefix(names: Sequence[str]) -> str:
@@ -146,8 +78,7 @@ def _prefix(names: Sequence[str]) -> str:
     return prefix
 
 
-@dataclass(frozen=True)
-class Backward:
+class Backward(NamedTuple):
     """The backward pass of one mask: a kernel for the wanted gradients that are not just `g`."""
 
     op: Op | None

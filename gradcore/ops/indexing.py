@@ -1,21 +1,23 @@
-"""Slices and gathers, and their transposes.  `x[key]` is in `subscripts.py`."""
+"""Gathers along an axis, and their transposes.  `x[key]` is in `subscripts.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradcore.autodiff.record import zeros
+from gradcore.autodiff.record import add, zeros
+from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
+from gradcore.core.evaluate import SCALARS
 from gradcore.core.op import Op, Saved
-from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.core.tensor import Tensor
+from gradcore.ops.operands import as_tensor, named_tensor
 from gradcore.ops.samples import integers, normal, sample
-from gradcore.ops.shapes import broadcast_to, ravel, reshape, transpose_op
-from gradcore.ops.structural import first_operand, indexed, linear, normal_axis, public, viewed
-
-Index = tuple[tuple[int, int, int], ...]  # start, stop, step for each axis, as Python's range takes them
+from gradcore.ops.shapes import broadcast_to, cast, ravel, reshape, transpose_op
+from gradcore.ops.structural import indexed, normal_axis, public
 
 
 def _few(dtype: Any, *shape: int, low: int = 0, high: int = 3) -> Any:
@@ -23,114 +25,48 @@ def _few(dtype: Any, *shape: int, low: int = 0, high: int = 3) -> Any:
     return lambda rng, floating: rng.integers(low, high, shape).astype(dtype)
 
 
-# --- slice and its transpose ------------------------------------------------------------------------------------------
-
-
-def _slices(index: Index) -> tuple[slice, ...]:
-    """A stop of -1 with a negative step means: through the first element."""
-    return tuple([slice(a, None if b < 0 else b, s) for a, b, s in index])
-
-
-def _whole(n: int) -> tuple[int, int, int]:
-    return 0, n, 1
-
-
-def _slice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    return bind(slice_op, xs, ((_whole(size), *params[0]),))
-
-
-slice_op: Op = linear(
-    "slice",
-    ("x",),
-    params=("index",),
-    impl=lambda xp, out, x, index: x[_slices(index)],
-    abstract=viewed(lambda x, index: x[_slices(index)]),
-    alias=first_operand,
-    transpose=lambda g, avals, params, i: bind(unslice_op, (g,), (avals[0].shape, params[0])),
-    batch=_slice_batch,
-    half=False,
-    samples=(
-        sample(normal(5, 4), params=(((1, 5, 2), (0, 4, 1)),)),
-        sample(normal(5), params=(((4, -1, -2),),)),
-        sample(normal(3), params=(((0, 0, 1),),)),
-    ),
-    doc="Every step-th element from start to stop on each axis; a view.",
-)
-take_slice = public(slice_op, lambda needed: lambda r, g: (_unslice_impl(None, None, g, r.avals[0], r.params[0]),))
-
-
-def _unslice_impl(xp: Any, out: Any, g: Any, shape: tuple[int, ...], index: Index) -> Any:
-    if out is None:
-        out = (np if xp is None else xp.np).zeros(shape, g.dtype)
-    else:
-        out.fill(0)
-    out[_slices(index)] = g
-    return out
-
-
-def _unslice_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    shape, index = params
-    return bind(unslice_op, xs, ((size, *shape), (_whole(size), *index)))
-
-
-unslice_op: Op = linear(
-    "unslice",
-    ("x",),
-    params=("shape", "index"),
-    impl=_unslice_impl,
-    abstract=lambda x, shape, index: x.update(shape=shape),
-    transpose=lambda g, avals, params, i: bind(slice_op, (g,), (params[1],)),
-    batch=_unslice_batch,
-    half=False,
-    samples=(sample(normal(2, 3), params=((5, 4), ((1, 5, 2), (0, 3, 1)))),),
-    doc="The transpose of slice: zeros of a shape with x written into the slice.",
-)
-
-# --- take and scatter_add ---------------------------------------------------------------------------------------------
-
-
-def _check_range(indices: Any, size: int) -> None:
+def _check_range(indices: Any, size: int, axis: int) -> None:
     if indices.size and not (-size <= indices.min() and indices.max() < size):
-        raise IndexError(f"an index is out of bounds for an axis of size {size}")
+        bad = indices.max() if indices.min() >= -size else indices.min()
+        raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {size}")
 
 
-def _flat_impl(xp: Any, out: Any, indices: Any, size: int, axis: int) -> Any:
-    _check_range(indices, size)
+def _positions_impl(xp: Any, out: Any, indices: Any, size: int, axis: int) -> Any:
+    _check_range(indices, size, axis)
     if out is None:
         out = xp.empty(indices.shape, INT64)
-    xp.np.copyto(out, indices)
+    xp.np.copyto(out, indices, casting="same_kind")
     out[out < 0] += size
-    starts = xp.np.arange(indices.shape[axis], dtype=INT64) * size
-    out += starts.reshape((-1, *(1,) * (indices.ndim - axis - 1)))
     return out
 
 
 INT64 = np.dtype(np.int64)
-flat_indices_op: Op = indexed(
-    "flat_indices",
+positions_op: Op = indexed(
+    "positions",
     ("indices",),
     params=("size", "axis"),
-    impl=_flat_impl,
+    impl=_positions_impl,
     abstract=lambda indices, size, axis: indices.update(shape=indices.shape, dtype=INT64),
     differentiable=(False,),
-    batch=lambda size, mapped, xs, params: bind(flat_indices_op, xs, (params[0], params[1] + 1)),
+    batch=lambda size, mapped, xs, params: bind(positions_op, xs, params),
     half=False,
     samples=(
         sample(integers(2, 3, low=-3), params=(3, 0)),
-        sample(integers(2, 3, low=-3), params=(3, 1)),
+        sample(integers(low=-3), params=(3, 1)),
         sample(_few(np.uint8, 3, 2, high=100), params=(100, 0)),
         sample(_few(np.int8, 3, low=-100, high=100), params=(100, 0)),
-        sample(integers(0, 2), params=(3, 0)),
+        sample(integers(0, 2), params=(0, 0)),
     ),
-    doc="Positions in examples of a size, as positions in all examples joined; `axis` counts the examples.",
+    doc="Indices into an axis of a size, checked, counted from its start; `axis` is for the message.",
 )
-_flat_indices = public(flat_indices_op)
+positions = public(positions_op)
 
 
 def _take_impl(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> Any:
+    if out is not None or not x.size:  # of no elements, NumPy takes any
+        _check_range(indices, x.shape[axis], axis)
     if out is None:
         return xp.np.asarray(xp.np.take(x, indices, axis), order="C")
-    _check_range(indices, x.shape[axis])
     return xp.np.take(x, indices, axis, out=out, mode="wrap")
 
 
@@ -144,7 +80,9 @@ def _flat_batch(size: int, x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
     order = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
     folded = bind(transpose_op, (x,), (order,))
     folded = reshape(folded, (*folded.shape[:axis], size * n, *folded.shape[axis + 2 :]))
-    return folded, _flat_indices(indices, n, 0)
+    starts = backend_on(indices.aval.device).np.arange(size, dtype=INT64) * n
+    starts = Tensor(starts.reshape((size, *(1,) * (len(indices.shape) - 1))))
+    return folded, add(positions(indices, n, axis), starts)
 
 
 def _axis_to_front(x: Any, axis: int) -> Any:
@@ -215,7 +153,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
         >>> gc.take(x, [0, -1])
         tensor([1., 4.], dtype=float32, device='cpu')
     """
-    x = as_tensor(as_operand(x, take_op))
+    x = named_tensor(x, "take")
     if axis is None:
         x, axis = ravel(x), 0
     return take_axis(x, as_indices(indices), normal_axis(axis, len(x.shape)))
@@ -241,6 +179,7 @@ def _scatter_impl(xp: Any, out: Any, x: Any, indices: Any, updates: Any, axis: i
     if out is None:
         out = xp.empty(x.shape, x.dtype)
     xp.np.copyto(out, x)
+    indices = xp.np.asarray(indices, order="C")  # in another layout, ufunc.at would go in the order of memory
     xp.np.add.at(out, (*[slice(None)] * axis, indices), updates)
     return out
 
@@ -249,22 +188,32 @@ def _scatter_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     return g if needed[0] else None, None, bind(take_op, (g, xs[1]), params) if needed[2] else None
 
 
-def _scatter_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
-    moved = [zeros(aval_of(x), x) if t is None else t for t, x in zip(tangents, xs, strict=True)]
-    return bind(scatter_add_op, (moved[0], xs[1], moved[2]), params)
+def scatter_jvp(op: Callable[[], Op]) -> Callable[..., Any]:
+    """The jvp of an op on (x, indices, updates) that is linear in x and updates."""
+
+    def jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
+        x, updates = [zeros(aval_of(xs[k]), xs[k]) if tangents[k] is None else tangents[k] for k in (0, 2)]
+        return bind(op(), (x, xs[1], updates), params)
+
+    return jvp
 
 
-def _scatter_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    (axis,) = params
-    x, updates = [xs[k] if mapped[k] else broadcast_to(xs[k], (size, *xs[k].shape)) for k in (0, 2)]
-    indices = xs[1]
-    if not mapped[1]:
-        return bind(scatter_add_op, (x, indices, updates), (axis + 1,))
-    n = x.shape[axis + 1]
-    folded, shifted = _flat_batch(size, x, indices, axis)
-    order = (*range(1, axis + 1), 0, *range(axis + 1, len(updates.shape)))
-    result = bind(scatter_add_op, (folded, shifted, bind(transpose_op, (updates,), (order,))), (axis,))
-    return _axis_to_front(reshape(result, (*result.shape[:axis], size, n, *result.shape[axis + 1 :])), axis)
+def scatter_batch(op: Callable[[], Op]) -> Callable[..., Any]:
+    """The batch rule of an op on (x, indices, updates) with the axis as its first parameter."""
+
+    def batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
+        axis, *rest = params
+        x, updates = [xs[k] if mapped[k] else broadcast_to(xs[k], (size, *xs[k].shape)) for k in (0, 2)]
+        indices = xs[1]
+        if not mapped[1]:
+            return bind(op(), (x, indices, updates), (axis + 1, *rest))
+        n = x.shape[axis + 1]
+        folded, shifted = _flat_batch(size, x, indices, axis)
+        order = (*range(1, axis + 1), 0, *range(axis + 1, len(updates.shape)))
+        result = bind(op(), (folded, shifted, bind(transpose_op, (updates,), (order,))), params)
+        return _axis_to_front(reshape(result, (*result.shape[:axis], size, n, *result.shape[axis + 1 :])), axis)
+
+    return batch
 
 
 scatter_add_op: Op = indexed(
@@ -275,9 +224,9 @@ scatter_add_op: Op = indexed(
     abstract=lambda x, indices, updates, axis: x.update(shape=x.shape),
     differentiable=(True, False, True),
     vjp=_scatter_vjp,
-    jvp=_scatter_jvp,
+    jvp=scatter_jvp(lambda: scatter_add_op),
     saves=lambda needed, params: Saved((1,) if needed[2] else ()),
-    batch=_scatter_batch,
+    batch=scatter_batch(lambda: scatter_add_op),
     samples=(
         sample(normal(3, 4), integers(2, low=-3), normal(2, 4), params=(0,)),
         sample(normal(3, 4), integers(2, 2), normal(3, 2, 2), params=(1,)),
@@ -287,7 +236,7 @@ scatter_add_op: Op = indexed(
     ),
     doc="Add updates at integer positions along an axis; repeated positions add up, in order.",
 )
-_scatter_add = public(scatter_add_op)
+scatter_add_axis = public(scatter_add_op)
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
@@ -304,6 +253,7 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
 
     Raises:
         IndexError: a position is outside [-n, n).
+        TypeError: the updates have a dtype that x cannot hold, by NumPy's same_kind rule.
         ValueError: the shape of the updates does not fit.
 
     Example:
@@ -311,9 +261,24 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
         >>> gc.scatter_add(gc.zeros(3), [0, 2, 2], gc.tensor([1.0, 10.0, 20.0]))
         tensor([ 1.,  0., 30.], dtype=float32, device='cpu')
     """
-    x, updates, indices = as_tensor(x), as_tensor(updates), as_indices(indices)
+    x, indices = named_tensor(x, "scatter_add"), as_indices(indices)
+    updates = held(updates, x.dtype, "'scatter_add'")
     axis = normal_axis(axis, len(x.shape))
     expected = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if updates.shape != expected:
         raise ValueError(f"'scatter_add': updates have shape {updates.shape}, expected {expected}")
-    return _scatter_add(x, indices, updates, axis)
+    return scatter_add_axis(x, indices, updates, axis)
+
+
+def held(values: Any, dtype: Any, name: str) -> Any:
+    """Values as a Tensor of the dtype of an x that is to hold them."""
+    if isinstance(values, SCALARS) and not isinstance(values, np.generic):
+        fits = np.result_type(dtype, values) == dtype
+        values = Tensor(np.asarray(values, dtype)) if fits else values
+    else:
+        values = as_tensor(values)
+        fits = np.can_cast(values.dtype, dtype, "same_kind")
+    if not fits:
+        got = getattr(values, "dtype", type(values).__name__)
+        raise TypeError(f"{name}: x is {dtype} and cannot hold {got}; cast x or the values with .astype(dtype)")
+    return values if values.dtype == dtype else cast(values, dtype)

@@ -10,9 +10,11 @@ import numpy as np
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import OPS, Op, Promotion
-from gradcore.ops.operands import as_operand, as_tensor, bind_general, common_dtype
+from gradcore.ops.along_axis import all_mapped
+from gradcore.ops.indexing import take_axis
+from gradcore.ops.operands import as_tensor, bind_general, common_dtype, named_tensor
 from gradcore.ops.samples import normal, sample
-from gradcore.ops.shapes import broadcast_to_op, cast, expand_dims
+from gradcore.ops.shapes import cast, expand_dims, ravel, reshape
 from gradcore.ops.structural import linear, normal_axis, public
 
 # --- pad --------------------------------------------------------------------------------------------------------------
@@ -55,27 +57,49 @@ pad_op: Op = linear(
 _pad = public(pad_op)
 
 
-def pad(x: Any, pad_width: Any, constant_values: float = 0) -> Any:
-    """A border of one value around a tensor.
+MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+    """A border around a tensor, of one value or of its own elements.
 
     Args:
         x: tensor of any shape.
         pad_width: `(before, after)` for each axis, one such pair for all axes, or one number; not negative.
+        mode: "constant" for one value; "edge" repeats the outermost element, "reflect" mirrors x without it,
+            "symmetric" mirrors x with it, and "wrap" goes on at the other end.
         constant_values: the value, a number.
 
     Raises:
         TypeError: a width is not an integer, or the value is not a number.
-        ValueError: the widths are negative, or do not fit the axes.
+        ValueError: the widths are negative, or do not fit the axes; the mode is unknown, or an axis has no elements
+            to repeat.
 
     Example:
         >>> import gradcore as gc
         >>> gc.pad(gc.tensor([1, 2]), (1, 2))
         tensor([0, 1, 2, 0, 0], dtype=int64, device='cpu')
+        >>> gc.pad(gc.tensor([1, 2, 3]), 2, "reflect")
+        tensor([3, 2, 1, 2, 3, 2, 1], dtype=int64, device='cpu')
     """
-    x = as_tensor(as_operand(x, pad_op))
+    x = named_tensor(x, "pad")
     if not isinstance(constant_values, (int, float, np.generic)):
         raise TypeError(f"'pad': constant_values must be one number, not {type(constant_values).__name__}")
-    return _pad(x, _widths(pad_width, len(x.shape)), constant_values)
+    widths = _widths(pad_width, len(x.shape))
+    if mode == "constant":
+        return _pad(x, widths, constant_values)
+    if mode not in MODES:
+        raise ValueError(f"'pad': mode {mode!r} is not among {', '.join(MODES)}")
+    for axis, width in enumerate(widths):
+        x = take_axis(x, as_tensor(_repeated(x.shape[axis], width, mode)), axis) if any(width) else x
+    return x
+
+
+def _repeated(size: int, width: tuple[int, int], mode: Any) -> Any:
+    """Which elements of an axis make up its border, and the axis itself between."""
+    if not size:
+        raise ValueError(f"'pad': mode {mode!r} has nothing to repeat along an axis without elements")
+    return np.pad(np.arange(size), width, mode)
 
 
 def _widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:
@@ -107,7 +131,7 @@ def _concatenate_impl(xp: Any, out: Any, *operands: Any) -> Any:
 def _concatenate_shape(*operands: Any) -> Aval:
     *avals, axis = operands
     shapes = [a.shape for a in avals]
-    rests = {(*s[:axis], *s[axis + 1 :]) for s in shapes}
+    rests = {(len(s), s[:axis], s[axis + 1 :]) for s in shapes}
     if len(rests) > 1:
         raise ValueError(f"'concatenate': shapes {shapes} differ on another axis than {axis}")
     total = sum(s[axis] for s in shapes)
@@ -122,11 +146,6 @@ def _piece(g: Any, avals: Any, params: Any, i: int) -> Any:
     return bind(OPS["slice"], (g,), (tuple(index),))
 
 
-def _concatenate_batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
-    whole = [x if own else bind(broadcast_to_op, (x,), ((size, *x.shape),)) for x, own in zip(xs, mapped, strict=True)]
-    return bind(concatenate_op, whole, (params[0] + 1,))
-
-
 concatenate_op: Op = linear(
     "concatenate",
     ("tensors",),
@@ -135,7 +154,7 @@ concatenate_op: Op = linear(
     impl=_concatenate_impl,
     abstract=_concatenate_shape,
     transpose=_piece,
-    batch=_concatenate_batch,
+    batch=lambda size, mapped, xs, params: bind(concatenate_op, all_mapped(size, mapped, xs), (params[0] + 1,)),
     half=False,
     samples=(
         sample(normal(2, 3), normal(2, 1), normal(2, 0), params=(1,)),
@@ -145,12 +164,12 @@ concatenate_op: Op = linear(
 )
 
 
-def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     """Tensors joined along an axis on which alone their shapes may differ.
 
     Args:
         tensors: at least one; their dtypes meet in a common one.
-        axis: the axis along which they are joined.
+        axis: the axis along which they are joined; None joins all their elements in C order.
 
     Raises:
         ValueError: there is no tensor, or shapes differ on another axis.
@@ -160,20 +179,71 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
         >>> gc.concatenate([gc.tensor([1, 2]), gc.tensor([3])])
         tensor([1, 2, 3], dtype=int64, device='cpu')
     """
-    if not len(tensors):
-        raise ValueError("'concatenate' needs at least one tensor")
-    operands = [as_tensor(as_operand(t, concatenate_op)) for t in tensors]
-    dtype = common_dtype(operands, Promotion.COMMON)
-    operands = [t if t.dtype == dtype else cast(t, dtype) for t in operands]
+    operands = meeting(tensors, "concatenate")
+    if axis is None:
+        operands, axis = [ravel(t) for t in operands], 0
     return bind_general(concatenate_op, operands, (normal_axis(axis, len(operands[0].shape)),))
+
+
+def meeting(tensors: Sequence[Any], name: str) -> list[Any]:
+    """At least one tensor; all in the dtype in which they meet."""
+    operands = [named_tensor(t, name) for t in tensors]
+    if not operands:
+        raise ValueError(f"'{name}' needs at least one tensor")
+    if len({t.dtype for t in operands}) == 1:
+        return operands
+    dtype = common_dtype(operands, Promotion.COMMON)
+    return [t if t.dtype == dtype else cast(t, dtype) for t in operands]
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis.
 
-    >>> import gradcore as gc
-    >>> gc.stack([gc.tensor([1, 2]), gc.tensor([3, 4])])
-    tensor([[1, 2],
-            [3, 4]], dtype=int64, device='cpu')
+    Args:
+        tensors: at least one, all of one shape; their dtypes meet in a common one.
+        axis: the place of the new axis in the result.
+
+    Raises:
+        ValueError: there is no tensor, or shapes differ.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.stack([gc.tensor([1, 2]), gc.tensor([3, 4])])
+        tensor([[1, 2],
+                [3, 4]], dtype=int64, device='cpu')
     """
-    return concatenate([expand_dims(t, axis) for t in tensors], axis)
+    operands = meeting(tensors, "stack")
+    shapes = [t.shape for t in operands]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"'stack': tensors must have one shape, got {shapes}; concatenate joins along an axis")
+    return concatenate([expand_dims(t, axis) for t in operands], axis)
+
+
+def hstack(tensors: Sequence[Any]) -> Any:
+    """Tensors joined along the second axis; those of one axis along it.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.hstack([gc.tensor([1, 2]), gc.tensor([3])])
+        tensor([1, 2, 3], dtype=int64, device='cpu')
+    """
+    operands = [_with_axes(t, 1) for t in meeting(tensors, "hstack")]
+    return concatenate(operands, 0 if len(operands[0].shape) == 1 else 1)
+
+
+def vstack(tensors: Sequence[Any]) -> Any:
+    """Tensors joined along the first axis; those of one axis are rows.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.vstack([gc.tensor([1, 2]), gc.tensor([3, 4])])
+        tensor([[1, 2],
+                [3, 4]], dtype=int64, device='cpu')
+    """
+    return concatenate([_with_axes(t, 2) for t in meeting(tensors, "vstack")])
+
+
+def _with_axes(x: Any, ndim: int) -> Any:
+    """At least so many axes; new ones of size 1 come first."""
+    missing = ndim - len(x.shape)
+    return x if missing <= 0 else reshape(x, (*(1,) * missing, *x.shape))

@@ -15,25 +15,30 @@ from gradcore.core.op import OPS, Family, Op, Promotion
 from gradcore.core.tensor import Tensor
 
 
-def as_operand(value: Any, op: Op) -> Any:
-    """A Tensor or a Python scalar, from anything that an op accepts."""
+def as_operand(value: Any, name: str) -> Any:
+    """A Tensor or a Python scalar, from anything that an op accepts; errors name the function."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Cell):
         return value.read()
     if isinstance(value, (np.ndarray, np.generic)):  # before float: numpy.float64 is one, but is not weak
-        return Tensor(native(_supported(np.asarray(value), op)))
+        return Tensor(native(_supported(np.asarray(value), name)))
     if isinstance(value, SCALARS):
         return value
     raise TypeError(
-        f"'{op.name}' got {type(value).__name__}; it takes tensors, arrays and numbers (gradcore.tensor makes a "
+        f"'{name}' got {type(value).__name__}; it takes tensors, arrays and numbers (gradcore.tensor makes a "
         "tensor from lists)"
     )
 
 
-def _supported(array: np.ndarray[Any, Any], op: Op) -> np.ndarray[Any, Any]:
+def named_tensor(value: Any, name: str) -> Any:
+    """A Tensor from anything that an op accepts; errors name the function."""
+    return value if isinstance(value, Tensor) else as_tensor(as_operand(value, name))
+
+
+def _supported(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"'{op.name}' got an array of {array.dtype}; gradcore computes with real numbers and booleans")
+        raise TypeError(f"'{name}' got an array of {array.dtype}; gradcore computes with real numbers and booleans")
     return array
 
 
@@ -51,10 +56,10 @@ def as_tensor(value: Any, dtype: Any = None) -> Any:
 
 def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     """The general path of every op: any operands, any interpreter."""
-    operands = promote(op, [as_operand(arg, op) for arg in args])
+    operands = promote(op, [as_operand(arg, op.name) for arg in args])
     try:
         result = bind(op, operands, params)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         _explain(op, operands, error)
         raise
     if not op.multiple or op.visible < 0:
@@ -67,6 +72,8 @@ def _explain(op: Op, operands: Sequence[Any], error: Exception) -> None:
     got = ", ".join(str(o) if isinstance(o, SCALARS) else str(o.aval) for o in operands)
     if not str(error).startswith("'"):
         error.args = (f"'{op.name}': {error} (operands: {got})",)
+    if not str(error).startswith("'"):  # NumPy's own error class of a ufunc without a loop for these dtypes
+        raise TypeError(f"'{op.name}' does not take these dtypes; cast with .astype() (operands: {got})") from None
 
 
 def promote(op: Op, operands: list[Any]) -> list[Any]:
@@ -100,7 +107,8 @@ def common_dtype(operands: Sequence[Any], promotion: Promotion, name: str = "") 
     if promotion is Promotion.FLOAT and dtype.kind == "b":
         return np.dtype(np.float16)
     if promotion is Promotion.FLOAT and dtype.kind in "iu":
-        return FLOAT_OF[dtype.itemsize]
+        whole = [d.itemsize for d in dtypes if isinstance(d, np.dtype) and d.kind in "iu"]
+        return FLOAT_OF[max(whole, default=dtype.itemsize)]
     return dtype
 
 
@@ -109,6 +117,9 @@ SMALLEST: dict[str, tuple[str, np.dtype[Any]]] = {
     "div": ("iub", np.dtype(np.float64)),
     "power": ("b", np.dtype(np.int8)),
     "square": ("b", np.dtype(np.int8)),
+    "mod": ("b", np.dtype(np.int8)),
+    "floor_divide": ("b", np.dtype(np.int8)),
+    "reciprocal": ("iub", np.dtype(np.float64)),
 }
 FLOAT_OF: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.float16),

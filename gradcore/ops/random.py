@@ -19,7 +19,7 @@ from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
 from gradcore.ops.arithmetic import less, mul, where
 from gradcore.ops.fused import fused
-from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.ops.operands import as_tensor, named_tensor
 from gradcore.ops.samples import key as key_sample
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.structural import indexed, public
@@ -185,16 +185,17 @@ def dropout(x: Any, key: Any, rate: float = 0.5) -> Any:
     """
     if not 0 <= rate < 1:
         raise ValueError(f"'dropout': rate must lie in [0, 1), not {rate}")
-    x = as_tensor(as_operand(x, dropout_op))
+    x = named_tensor(x, "dropout")
     if x.dtype.kind != "f":
         raise TypeError(f"'dropout': x must be floating, not {x.dtype}; cast it with .astype('float32')")
-    key = _checked_key(key)
+    key = checked_key(key, "dropout")
     return x if rate == 0 else _dropout(x, key, float(rate))
 
 
-def _checked_key(key: Any) -> Any:
+def checked_key(key: Any, name: str) -> Any:
+    """The key of a function, as a Tensor."""
     made = as_tensor(key)
     if made.dtype != np.uint64 or made.shape != (2,):
         got = f"{made.dtype}{list(made.shape)}"
-        raise TypeError(f"'dropout': key must be uint64[2], as gradcore.random.key() gives, not {got}")
+        raise TypeError(f"'{name}': key must be uint64[2], as gradcore.random.key() gives, not {got}")
     return made

@@ -1,4 +1,4 @@
-"""Ops that combine the elements along axes: sum, mean, max, logsumexp."""
+"""Ops that combine the elements along axes: sum, mean, max, min, any, all, logsumexp."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
-from gradcore.core.op import Op, Promotion, Saved
+from gradcore.core.op import Op, Promotion, Rule, Saved
 from gradcore.core.tensor import Tensor
 from gradcore.ops.arithmetic import abs as absolute
-from gradcore.ops.arithmetic import div, equal, exp, less, log, mul, sub, where
+from gradcore.ops.arithmetic import div, equal, exp, log, mul, sub, where
 from gradcore.ops.fused import fused
-from gradcore.ops.operands import as_operand, as_tensor
-from gradcore.ops.samples import distinct, normal, sample
+from gradcore.ops.operands import named_tensor
+from gradcore.ops.samples import booleans, distinct, integers, normal, sample
 from gradcore.ops.shapes import broadcast_to_op, cast, reshape_op, stop_gradient
 from gradcore.ops.structural import indexed, linear, normal_axes, public
 
+BOTH = Saved((0,), (0,))
 Axes = tuple[int, ...]
 AxisArgument = int | Sequence[int] | None
 
@@ -36,33 +37,35 @@ def kept(y: Any, shape: tuple[int, ...], axes: Axes, keepdims: bool) -> Any:
     return y if keepdims else bind(reshape_op, (y,), (reduced_shape(shape, axes, True),))
 
 
-def _reduce(ufunc: str) -> Callable[..., Any]:
+def reduce_by(ufunc: str) -> Callable[..., Any]:
     """A ufunc's reduction into C-contiguous memory (the order of a sum must not depend on how NumPy lays it out)."""
 
     def impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
         reduce = getattr(xp.np, ufunc).reduce
         if out is None and not x.flags.c_contiguous:
-            out = xp.empty(reduced_shape(x.shape, axes, keepdims), _sum_dtype(ufunc, x.dtype))
+            out = xp.empty(reduced_shape(x.shape, axes, keepdims), result_dtype(ufunc, x.dtype))
         return reduce(x, axes, None, out, keepdims)
 
     return impl
 
 
-def _sum_dtype(ufunc: str, dtype: Any) -> Any:
-    """NumPy adds booleans and small integers in the widest integer."""
-    if ufunc != "add" or dtype.kind not in "biu":
+def result_dtype(ufunc: str, dtype: Any) -> Any:
+    """NumPy adds and multiplies booleans and small integers in the widest integer; logic gives booleans."""
+    if ufunc in ("logical_or", "logical_and"):
+        return np.dtype(np.bool_)
+    if ufunc not in ("add", "multiply") or dtype.kind not in "biu":
         return dtype
     return np.result_type(dtype, np.uint64 if dtype.kind == "u" else np.int64)
 
 
-def _shape_rule(ufunc: str) -> Callable[..., Aval]:
+def shape_rule(ufunc: str) -> Callable[..., Aval]:
     def abstract(x: Aval, axes: Axes, keepdims: bool) -> Aval:
-        return x.update(shape=reduced_shape(x.shape, axes, keepdims), dtype=_sum_dtype(ufunc, x.dtype))
+        return x.update(shape=reduced_shape(x.shape, axes, keepdims), dtype=result_dtype(ufunc, x.dtype))
 
     return abstract
 
 
-def _batch(op: Callable[[], Op]) -> Callable[..., Any]:
+def batch_axes(op: Callable[[], Op]) -> Callable[..., Any]:
     def batch(size: int, mapped: Any, xs: Any, params: Any) -> Any:
         axes, *rest = params
         return bind(op(), xs, (tuple([a + 1 for a in axes]), *rest))
@@ -98,10 +101,10 @@ sum_op: Op = linear(
     "sum",
     ("x",),
     params=("axes", "keepdims"),
-    impl=_reduce("add"),
-    abstract=_shape_rule("add"),
+    impl=reduce_by("add"),
+    abstract=shape_rule("add"),
     transpose=_spread,
-    batch=_batch(lambda: sum_op),
+    batch=batch_axes(lambda: sum_op),
     samples=(*REDUCTION_SAMPLES, sample(normal(0, 3), params=((0,), False))),
     doc="Sum over axes.",
 )
@@ -127,12 +130,19 @@ def sum(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
         axis: an axis, several, or None for all.
         keepdims: keep the reduced axes with size 1.
 
-    >>> import gradcore as gc
-    >>> gc.sum(gc.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
-    tensor([4., 6.], dtype=float32, device='cpu')
+    Returns:
+        Tensor without the reduced axes; 0 where there is nothing to add.
+
+    Raises:
+        ValueError: an axis is out of bounds, or named twice.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.sum(gc.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+        tensor([4., 6.], dtype=float32, device='cpu')
     """
     if type(x) is not Tensor:
-        x = as_tensor(as_operand(x, sum_op))
+        x = named_tensor(x, "sum")
     return _sum(x, normal_axes(axis, len(x.shape)), keepdims)
 
 
@@ -148,7 +158,7 @@ def _mean_transpose(g: Any, avals: Any, params: Any, i: int) -> Any:
 
 
 def _count(shape: tuple[int, ...], axes: Axes) -> int:
-    return int(np.prod([shape[a] for a in axes], dtype=np.int64))
+    return math.prod([shape[a] for a in axes])
 
 
 def _mean_raw(r: Any, g: Any) -> Any:
@@ -161,9 +171,9 @@ mean_op: Op = linear(
     ("x",),
     params=("axes", "keepdims"),
     impl=_mean_impl,
-    abstract=_shape_rule("mean"),
+    abstract=shape_rule("mean"),
     transpose=_mean_transpose,
-    batch=_batch(lambda: mean_op),
+    batch=batch_axes(lambda: mean_op),
     promotion=Promotion.FLOAT,
     samples=REDUCTION_SAMPLES,
     doc="Arithmetic mean over axes.",
@@ -172,58 +182,154 @@ _mean = public(mean_op, lambda needed: _mean_raw)
 
 
 def mean(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
-    """Arithmetic mean over axes; integers give float64. Arguments as for `sum`."""
-    x = as_floating(x, mean_op)
+    """Arithmetic mean over axes; integers give float64. Arguments as for `sum`.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.mean(gc.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+        tensor([1.5, 3.5], dtype=float32, device='cpu')
+    """
+    x = as_floating(x, "mean")
     return _mean(x, normal_axes(axis, len(x.shape)), keepdims)
 
 
-def as_floating(x: Any, op: Op) -> Any:
+def as_floating(x: Any, name: str) -> Any:
     """A tensor; integers become float64, as in `numpy.mean`."""
-    x = as_tensor(as_operand(x, op))
+    x = named_tensor(x, name)
     return x if x.dtype.kind == "f" else cast(x, np.float64)
 
 
-def _max_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
-    x, y = xs[0], ys[0]
-    return mul(_shares(x, y, params), kept(g, x.shape, *params))
+# --- max and min ------------------------------------------------------------------------------------------------------
+
+
+def weighted(weights: Rule, saved: Saved = BOTH) -> dict[str, Rule]:
+    """Rules of a reduction to one number whose derivative is `weights(x, y, params)`, entry by entry."""
+
+    def vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
+        return mul(weights(xs[0], ys[0], params), kept(g, xs[0].shape, *params))
+
+    def jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
+        return bind(sum_op, (mul(weights(xs[0], ys[0], params), tangents[0]),), params)
+
+    return {"vjp": vjp, "jvp": jvp, "saves": lambda needed, params: saved}
 
 
 def _shares(x: Any, y: Any, params: Any) -> Any:
-    """1 at the maximum, 0 elsewhere; equal maxima share."""
+    """1 at the extreme, 0 elsewhere; equal extremes share."""
     axes = params[0]
     hit = cast(equal(x, kept(y, x.shape, *params)), x.dtype)
     return div(hit, bind(sum_op, (hit,), (axes, True)))
 
 
-def _max_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
-    return bind(sum_op, (mul(_shares(xs[0], ys[0], params), tangents[0]),), params)
+def _extreme(name: str, ufunc: str, doc: str) -> Op:
+    op: Op = indexed(
+        name,
+        ("x",),
+        params=("axes", "keepdims"),
+        impl=reduce_by(ufunc),
+        abstract=shape_rule(ufunc),
+        **weighted(_shares),
+        batch=batch_axes(lambda: op),
+        samples=(
+            sample(distinct(3, 4), params=((0, 1), False)),
+            sample(distinct(3, 4), params=((1,), True)),
+            sample(distinct(2, 3, 4), params=((0, 2), False)),
+            sample(distinct(), params=((), False)),
+            sample(distinct(0, 3), params=((1,), False)),
+        ),
+        doc=doc,
+    )
+    return op
 
 
-max_op: Op = indexed(
-    "max",
-    ("x",),
-    params=("axes", "keepdims"),
-    impl=_reduce("maximum"),
-    abstract=_shape_rule("maximum"),
-    vjp=_max_vjp,
-    jvp=_max_jvp,
-    saves=lambda needed, params: Saved((0,), (0,)),
-    batch=_batch(lambda: max_op),
-    samples=(
-        sample(distinct(3, 4), params=((0, 1), False)),
-        sample(distinct(3, 4), params=((1,), True)),
-        sample(distinct(2, 3, 4), params=((0, 2), False)),
-        sample(distinct(0, 3), params=((1,), False)),
-    ),
-    doc="Maximum over axes; equal maxima share the gradient. NaN if there is one.",
-)
+max_op = _extreme("max", "maximum", "Maximum over axes; equal maxima share the gradient. NaN if there is one.")
+min_op = _extreme("min", "minimum", "Minimum over axes; equal minima share the gradient. NaN if there is one.")
 _max = public(max_op)
+_min = public(min_op)
 
 
 def max(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
-    """Maximum over axes; NaN if there is one. Equal maxima share the gradient. Arguments as for `sum`."""
-    x = as_tensor(as_operand(x, max_op))
+    """Maximum over axes; NaN if there is one. Equal maxima share the gradient. Arguments as for `sum`.
+
+    Raises:
+        ValueError: there is nothing to choose from.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.max(gc.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=0)
+        tensor([3., 5.], dtype=float32, device='cpu')
+    """
+    x = named_tensor(x, "max")
     return _max(x, normal_axes(axis, len(x.shape)), keepdims)
+
+
+def min(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
+    """Minimum over axes; NaN if there is one. Equal minima share the gradient. Arguments as for `sum`.
+
+    Raises:
+        ValueError: there is nothing to choose from.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.min(gc.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=0)
+        tensor([1., 4.], dtype=float32, device='cpu')
+    """
+    x = named_tensor(x, "min")
+    return _min(x, normal_axes(axis, len(x.shape)), keepdims)
+
+
+# --- any and all ------------------------------------------------------------------------------------------------------
+
+
+def _logic(name: str, ufunc: str, doc: str) -> Op:
+    op: Op = indexed(
+        name,
+        ("x",),
+        params=("axes", "keepdims"),
+        impl=reduce_by(ufunc),
+        abstract=shape_rule(ufunc),
+        differentiable=(False,),
+        batch=batch_axes(lambda: op),
+        samples=(
+            sample(booleans(3, 4), params=((0, 1), False)),
+            sample(booleans(2, 3, 4), params=((0, 2), True)),
+            sample(integers(3, 2), params=((1,), False)),
+            sample(normal(0, 3), params=((0,), False)),
+            sample(normal(), params=((), False)),
+        ),
+        doc=doc,
+    )
+    return op
+
+
+any_op = _logic("any", "logical_or", "Is an element true (not 0), over axes?")
+all_op = _logic("all", "logical_and", "Are all elements true (not 0), over axes?")
+_any = public(any_op)
+_all = public(all_op)
+
+
+def any(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
+    """Is an element true (not 0; NaN is true)? Of no elements, none is. Arguments as for `sum`.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.any(gc.tensor([[True, False], [False, False]]), axis=1)
+        tensor([ True, False], dtype=bool, device='cpu')
+    """
+    x = named_tensor(x, "any")
+    return _any(x, normal_axes(axis, len(x.shape)), keepdims)
+
+
+def all(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
+    """Are all elements true (not 0; NaN is true)? Of no elements, all are. Arguments as for `sum`.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.all(gc.tensor([[True, False], [True, True]]), axis=1)
+        tensor([False,  True], dtype=bool, device='cpu')
+    """
+    x = named_tensor(x, "all")
+    return _all(x, normal_axes(axis, len(x.shape)), keepdims)
 
 
 # --- logsumexp --------------------------------------------------------------------------------------------------------
@@ -237,7 +343,7 @@ def _logsumexp_meaning(x: Any, axes: Axes, keepdims: bool) -> Any:
 
 def _finite(x: Any) -> Any:
     """Infinities as 0, so that they are not subtracted from each other."""
-    return where(less(absolute(x), math.inf), x, 0.0)
+    return where(equal(absolute(x), math.inf), 0.0, x)
 
 
 def _logsumexp_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
@@ -252,12 +358,11 @@ def _logsumexp_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> An
     return np.add(total, top.reshape(total.shape), out=total)
 
 
-def _logsumexp_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
-    """The softmax of x times g; an infinite entry has all the weight, and of -inf alone none has any."""
-    x, shape = xs[0], xs[0].shape
-    y = kept(ys[0], shape, *params)
+def _softmax_weights(x: Any, y: Any, params: Any) -> Any:
+    """The softmax of x; an infinite entry has all the weight, and of -inf alone none has any."""
+    y = kept(y, x.shape, *params)
     top = cast(where(equal(x, math.inf), 0.0, -math.inf), x.dtype)
-    return mul(exp(where(equal(y, math.inf), top, sub(x, _finite(y)))), kept(g, shape, *params))
+    return exp(where(equal(y, math.inf), top, sub(x, _finite(y))))
 
 
 logsumexp_op: Op = fused(
@@ -266,10 +371,9 @@ logsumexp_op: Op = fused(
     params=("axes", "keepdims"),
     meaning=_logsumexp_meaning,
     impl=_logsumexp_impl,
-    abstract=_shape_rule("logsumexp"),
-    vjp=_logsumexp_vjp,
-    saves=lambda needed, params: Saved((0,), (0,)),
-    batch=_batch(lambda: logsumexp_op),
+    abstract=shape_rule("logsumexp"),
+    **weighted(_softmax_weights),
+    batch=batch_axes(lambda: logsumexp_op),
     samples=REDUCTION_SAMPLES[:3],
     doc="log(sum(exp(x))) over axes, without overflow.",
 )
@@ -277,6 +381,12 @@ _logsumexp = public(logsumexp_op)
 
 
 def logsumexp(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over axes, without overflow. Arguments as for `sum`."""
-    x = as_floating(x, logsumexp_op)
+    """log(sum(exp(x))) over axes, without overflow. Arguments as for `sum`.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.logsumexp(gc.tensor([1000.0, -1000.0]))
+        tensor(1000., dtype=float32, device='cpu')
+    """
+    x = as_floating(x, "logsumexp")
     return _logsumexp(x, normal_axes(axis, len(x.shape)), keepdims)

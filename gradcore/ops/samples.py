@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcore.core.op import Sample
 
-Make = Callable[[np.random.Generator, Any], Any]
+Make = Callable[..., Any]  # (numpy.random.Generator, dtype); naming that class would import numpy.random
 
 
 def normal(*shape: int, low: float | None = None, high: float | None = None, away: float = 0.0) -> Make:

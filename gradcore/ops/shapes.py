@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from operator import index as as_integer
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,14 @@ from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op
-from gradcore.ops.operands import as_operand, as_tensor, bind_general
+from gradcore.core.state import switch
+from gradcore.core.tensor import Tensor
+from gradcore.ops.arguments import as_integers, distinct_axes
+from gradcore.ops.operands import bind_general, named_tensor
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.structural import first_operand, indexed, linear, normal_axes, normal_axis, public, viewed
 
 Shape = tuple[int, ...]
-
-
-def _integers(values: Any, name: str, what: str) -> Shape:
-    """One integer or several, as a tuple."""
-    try:
-        return tuple(map(as_integer, values if hasattr(values, "__iter__") else (values,)))
-    except TypeError:
-        raise TypeError(f"'{name}': {what} must be integers, not {values!r}") from None
-
 
 # --- cast and stop_gradient -------------------------------------------------------------------------------------------
 
@@ -68,6 +62,8 @@ def cast(x: Any, dtype: Any) -> Any:
         >>> gc.cast(gc.tensor([1.5, 2.5]), "int64")
         tensor([1, 2], dtype=int64, device='cpu')
     """
+    if type(x) is Tensor and x.node is None and not switch.busy:
+        return Tensor(x.data.astype(dtype, order="C"))
     return bind_general(cast_op, (x,), (np.dtype(dtype),))  # a short-cut record would not know the dtype of x
 
 
@@ -81,7 +77,13 @@ stop_gradient_op: Op = indexed(
     batch=lambda size, mapped, xs, params: bind(stop_gradient_op, xs, params),
     half=False,
     samples=(sample(normal(3, 4)), sample(normal())),
-    doc="The same values, as a constant: no gradient flows back.",
+    doc="""The same values, as a constant: no gradient flows back.
+
+Example:
+    >>> import gradcore as gc
+    >>> gc.grad(lambda x: x * gc.stop_gradient(x))(gc.tensor(3.0))
+    tensor(3., dtype=float32, device='cpu')
+""",
 )
 stop_gradient = public(stop_gradient_op)
 
@@ -99,7 +101,7 @@ def _reshape_impl(xp: Any, out: Any, x: Any, shape: Shape) -> Any:
 
 
 def _check_reshape(x: Aval, shape: Shape) -> Aval:
-    if x.size != int(np.prod(shape, dtype=np.int64)):
+    if x.size != math.prod(shape):
         raise ValueError(f"'reshape': {x.size} elements of shape {x.shape} do not fit shape {shape}")
     return x.update(shape=shape)
 
@@ -121,7 +123,7 @@ reshape_op: Op = linear(
     ),
     doc="The same elements in C order in another shape.",
 )
-_reshape = public(reshape_op, lambda needed: lambda r, g: (g.reshape(r.avals[0]),))
+reshape_to = public(reshape_op, lambda needed: lambda r, g: (g.reshape(r.avals[0]),))
 
 
 def reshape(x: Any, *shape: Any) -> Any:
@@ -139,18 +141,18 @@ def reshape(x: Any, *shape: Any) -> Any:
         >>> gc.reshape(gc.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1)).shape
         (2, 2)
     """
-    wanted = _integers(shape[0] if len(shape) == 1 else shape, "reshape", "sizes")
-    x = as_operand(x, reshape_op)
-    return _reshape(x, _resolved(wanted, as_tensor(x).shape))
+    wanted = as_integers(shape[0] if len(shape) == 1 else shape, "reshape", "sizes")
+    x = named_tensor(x, "reshape")
+    return reshape_to(x, _resolved(wanted, x.shape))
 
 
 def _resolved(shape: Shape, old: Shape) -> Shape:
-    if -1 not in shape:
+    if min(shape, default=0) >= 0:
         return shape
-    if shape.count(-1) > 1:
-        raise ValueError(f"'reshape': only one size of {shape} may be -1")
-    known = int(np.prod([n for n in shape if n != -1], dtype=np.int64))
-    total = int(np.prod(old, dtype=np.int64))
+    if min(shape) < -1 or shape.count(-1) > 1:
+        raise ValueError(f"'reshape': only one size of {shape} may be negative, -1")
+    known = math.prod([n for n in shape if n != -1])
+    total = math.prod(old)
     if known == 0 or total % known:
         raise ValueError(f"'reshape': {total} elements of shape {old} do not fit shape {shape}")
     return tuple([total // known if n == -1 else n for n in shape])
@@ -159,11 +161,13 @@ def _resolved(shape: Shape, old: Shape) -> Shape:
 def ravel(x: Any) -> Any:
     """All elements on one axis, in C order.
 
-    >>> import gradcore as gc
-    >>> gc.ravel(gc.tensor([[1, 2], [3, 4]]))
-    tensor([1, 2, 3, 4], dtype=int64, device='cpu')
+    Example:
+        >>> import gradcore as gc
+        >>> gc.ravel(gc.tensor([[1, 2], [3, 4]]))
+        tensor([1, 2, 3, 4], dtype=int64, device='cpu')
     """
-    return reshape(x, -1)
+    x = named_tensor(x, "ravel")
+    return reshape_to(x, (math.prod(x.shape),))
 
 
 # --- transpose --------------------------------------------------------------------------------------------------------
@@ -196,7 +200,7 @@ def _turned_back(needed: Any) -> Any:
     return lambda r, g: (np.asarray(g.transpose(_inverse(r.params[0])), order="C"),)
 
 
-_transpose = public(transpose_op, _turned_back)
+transpose_to = public(transpose_op, _turned_back)
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
@@ -214,42 +218,57 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
         >>> gc.transpose(gc.zeros(2, 3, 4), (1, 0, 2)).shape
         (3, 2, 4)
     """
-    x = as_tensor(as_operand(x, transpose_op))
+    x = named_tensor(x, "transpose")
     ndim = len(x.shape)
-    axes = range(ndim)[::-1] if axes is None else _integers(axes, "transpose", "axes")
+    axes = range(ndim)[::-1] if axes is None else as_integers(axes, "transpose", "axes")
     order = tuple([normal_axis(a, ndim) for a in axes])
     if sorted(order) != list(range(ndim)):
         raise ValueError(f"'transpose': axes {tuple(axes)} are not an order of the {ndim} axes of {x.shape}")
-    return _transpose(x, order)
+    return transpose_to(x, order)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged; a view.
 
-    >>> import gradcore as gc
-    >>> gc.swapaxes(gc.zeros(2, 3, 4), 0, -1).shape
-    (4, 3, 2)
+    Example:
+        >>> import gradcore as gc
+        >>> gc.swapaxes(gc.zeros(2, 3, 4), 0, -1).shape
+        (4, 3, 2)
     """
-    x = as_tensor(as_operand(x, transpose_op))
+    x = named_tensor(x, "swapaxes")
     order = list(range(len(x.shape)))
-    a, b = [normal_axis(k, len(order)) for k in _integers((axis1, axis2), "swapaxes", "axes")]
+    a, b = [normal_axis(k, len(order)) for k in as_integers((axis1, axis2), "swapaxes", "axes")]
     order[a], order[b] = order[b], order[a]
-    return _transpose(x, tuple(order))
+    return transpose_to(x, tuple(order))
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Any:
-    """One axis moved to another place; a view.
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """One axis, or several, moved to other places; the others keep their order; a view.
 
-    >>> import gradcore as gc
-    >>> gc.moveaxis(gc.zeros(2, 3, 4), 0, -1).shape
-    (3, 4, 2)
+    Args:
+        x: tensor of any shape.
+        source: where the axes are.
+        destination: where they go, one place for each.
+
+    Raises:
+        ValueError: an axis is out of bounds or named twice, or there are more of one than of the other.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.moveaxis(gc.zeros(2, 3, 4), 0, -1).shape
+        (3, 4, 2)
+        >>> gc.moveaxis(gc.zeros(2, 3, 4), (0, 1), (-1, 0)).shape
+        (3, 4, 2)
     """
-    x = as_tensor(as_operand(x, transpose_op))
-    source, destination = _integers((source, destination), "moveaxis", "axes")
-    order = list(range(len(x.shape)))
-    axis = order.pop(normal_axis(source, len(order)))
-    order.insert(normal_axis(destination, len(order) + 1), axis)
-    return _transpose(x, tuple(order))
+    x = named_tensor(x, "moveaxis")
+    ndim = len(x.shape)
+    moved, places = [distinct_axes(axes, ndim, "moveaxis") for axes in (source, destination)]
+    if len(moved) != len(places):
+        raise ValueError(f"'moveaxis': {len(moved)} axes cannot move to {len(places)} places")
+    order = [axis for axis in range(ndim) if axis not in moved]
+    for place, axis in sorted(zip(places, moved, strict=True)):
+        order.insert(place, axis)
+    return transpose_to(x, tuple(order))
 
 
 # --- broadcast_to and expand_dims -------------------------------------------------------------------------------------
@@ -290,12 +309,13 @@ _broadcast_to = public(broadcast_to_op)
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """Repeat along new axes and axes of size 1, by NumPy's rules; a view.
 
-    >>> import gradcore as gc
-    >>> gc.broadcast_to(gc.tensor([1, 2]), (2, 2))
-    tensor([[1, 2],
-            [1, 2]], dtype=int64, device='cpu')
+    Example:
+        >>> import gradcore as gc
+        >>> gc.broadcast_to(gc.tensor([1, 2]), (2, 2))
+        tensor([[1, 2],
+                [1, 2]], dtype=int64, device='cpu')
     """
-    return _broadcast_to(x, _integers(shape, "broadcast_to", "sizes"))
+    return _broadcast_to(x, as_integers(shape, "broadcast_to", "sizes"))
 
 
 def _insert(x: Any, axes: Shape) -> Any:
@@ -324,10 +344,35 @@ _expand_dims = public(expand_dims_op)
 def expand_dims(x: Any, axis: int | Sequence[int]) -> Any:
     """New axes of size 1 at the given places of the result; a view.
 
-    >>> import gradcore as gc
-    >>> gc.expand_dims(gc.zeros(2, 3), (0, -1)).shape
-    (1, 2, 3, 1)
+    Example:
+        >>> import gradcore as gc
+        >>> gc.expand_dims(gc.zeros(2, 3), (0, -1)).shape
+        (1, 2, 3, 1)
     """
-    x = as_tensor(as_operand(x, expand_dims_op))
-    axes = _integers(axis, "expand_dims", "axes")
+    x = named_tensor(x, "expand_dims")
+    axes = as_integers(axis, "expand_dims", "axes")
     return _expand_dims(x, normal_axes(axes, len(x.shape) + len(axes)))
+
+
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
+    """Without axes of size 1; a view where memory allows it.
+
+    Args:
+        x: tensor of any shape.
+        axis: the axes to drop; all of size 1 by default.
+
+    Raises:
+        ValueError: an axis has another size than 1.
+
+    Example:
+        >>> import gradcore as gc
+        >>> x = gc.zeros(1, 3, 1)
+        >>> gc.squeeze(x).shape, gc.squeeze(x, -1).shape
+        ((3,), (1, 3))
+    """
+    x = named_tensor(x, "squeeze")
+    sizes = x.shape
+    axes = [a for a, n in enumerate(sizes) if n == 1] if axis is None else normal_axes(axis, len(sizes))
+    if any(sizes[a] != 1 for a in axes):
+        raise ValueError(f"'squeeze': axes {axis} of shape {sizes} do not all have size 1; use reshape or index them")
+    return reshape_to(x, tuple([n for a, n in enumerate(sizes) if a not in axes]))

@@ -120,6 +120,10 @@ def first_operand(*avals_and_params: Any) -> int:
 
 def normal_axis(axis: int, ndim: int, what: str = "axis") -> int:
     """`axis` in [0, ndim); negative ones count from the end."""
+    try:
+        axis = as_integer(axis)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, not {axis!r}") from None
     if not -ndim <= axis < ndim:
         raise ValueError(f"{what} {axis} is out of bounds for a tensor of {ndim} axes")
     return axis % ndim if ndim else 0
@@ -129,11 +133,8 @@ def normal_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Sorted, without negatives; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    try:
-        axes = [as_integer(a) for a in (axis if hasattr(axis, "__iter__") else (axis,))]
-    except TypeError:
-        raise TypeError(f"axis must be an integer, or a tuple of integers, not {axis!r}") from None
-    normal = sorted(normal_axis(a, ndim) for a in axes)
+    axes = tuple(axis) if hasattr(axis, "__iter__") else (axis,)
+    normal = sorted([normal_axis(a, ndim) for a in axes])
     if len(set(normal)) != len(normal):
-        raise ValueError(f"axis {tuple(axes)} names an axis twice")
+        raise ValueError(f"axis {axes} names an axis twice")
     return tuple(normal)

@@ -11,7 +11,8 @@ from gradcore.backend import NUMPY, Arena
 from gradcore.core.aval import aval_of
 from gradcore.core.bind import as_tuple
 from gradcore.core.op import Op, Promotion
-from gradcore.ops.elementwise import Scalar, make_op
+from gradcore.ops.elementwise import make_op
+from gradcore.ops.scalar import Scalar
 from gradcore.testing.cases import Application, Case, applications, cotangents_for, pulled, pushed, tangents_for
 from gradcore.testing.compare import assert_all, assert_close, assert_same_bits
 from gradcore.testing.layouts import reordered

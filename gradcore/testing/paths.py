@@ -29,7 +29,7 @@ def check_paths(case: Case, public: Public) -> None:
         ws = cotangents(case, operands)
         for wanted in _subsets(case.moving(operands)):
             assert_same_paths(public, operands, case.sample.params, wanted, ws, f"{case} ({dtype.__name__})")
-    if case.op.promotion is not Promotion.NONE and case.op.spec is not None and len(case.op.inputs) == 2:
+    if case.op.promotion is not Promotion.NONE and case.op.spec is not None and len(case.op.inputs) in (2, 3):
         _check_scalars(case, public)
 
 
@@ -38,13 +38,16 @@ def cotangents(case: Case, operands: Sequence[Any]) -> list[Any]:
 
 
 def _check_scalars(case: Case, public: Public) -> None:
-    a, b = case.operands(np.float32)
-    for scalar in (0.5, 2, True):
-        for operands in ((a, scalar), (scalar, b)):
-            tensor = next(x for x in operands if isinstance(x, np.ndarray))
-            ws = [np.ones_like(tensor)] if case.differentiable() else []
-            wanted = [k for k, x in enumerate(operands) if isinstance(x, np.ndarray)] if ws else []
-            assert_same_paths(public, operands, (), wanted, ws, f"{case} with {scalar!r}")
+    """Every choice of operands as Python numbers, but not all of them."""
+    tensors = case.operands(np.float32)
+    places = [k for k, x in enumerate(tensors) if x.dtype.kind == "f"]
+    for scalar, numbers in product((0.5, 2, True), _subsets(places)[1:]):
+        operands = [scalar if k in numbers else x for k, x in enumerate(tensors)]
+        if len(numbers) == len(operands):
+            continue
+        ws = cotangents(case, [np.asarray(x, np.float32) if k in numbers else x for k, x in enumerate(operands)])
+        wanted = [k for k in case.moving(tensors) if k not in numbers] if ws else []
+        assert_same_paths(public, operands, (), wanted, ws if wanted else [], f"{case} with {scalar!r} at {numbers}")
 
 
 def _subsets(positions: Sequence[int]) -> list[list[int]]:
@@ -75,4 +78,7 @@ def _outputs_and_gradients(
             backward(floating[0], Tensor(ws[0]))
         else:
             assert all(out.node is None for out in outs), "a gradient was recorded that nobody wants"
-    return [*outs, *[boxes[k].grad for k in wanted if ws]]
+    results = [*outs, *[boxes[k].grad for k in wanted if ws]]
+    for result in results:
+        assert result is None or type(result.data) is np.ndarray, f"{type(result.data)} where an array belongs"
+    return results

@@ -2,34 +2,34 @@
 //
 // adamw_step: Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
 //
-//     out0 = p - lr * decay * p - lr / (1 - beta1 ** step) * ((beta1 * m + (1 - beta1) * g) / (sqrt((beta2 * v + (1 - beta2) * (g * g)) / (1 - beta2 ** step)) + eps))
-//     out1 = beta1 * m + (1 - beta1) * g
-//     out2 = beta2 * v + (1 - beta2) * (g * g)
+//     out0 = p - lr * weight_decay * p - lr / (1 - beta1 ** step) * ((beta1 * exp_avg + (1 - beta1) * g) / (sqrt((beta2 * exp_avg_sq + (1 - beta2) * (g * g)) / (1 - beta2 ** step)) + eps))
+//     out1 = beta1 * exp_avg + (1 - beta1) * g
+//     out2 = beta2 * exp_avg_sq + (1 - beta2) * (g * g)
 
 #ifndef REAL
 #define REAL float
 #endif
 typedef REAL T;
 
-extern "C" __global__ void adamw_step(
-    const long long n, const T *lr_in, const T *beta1_in, const T *beta2_in, const T *eps_in, const T *decay_in, const T *step_in, const T *p_in, const T *g_in, const T *m_in, const T *v_in, T *out0, T *out1, T *out2)
+extern "C" __global__ void gradcore_adamw_step(
+    const long long n, const T *lr_in, const T *beta1_in, const T *beta2_in, const T *eps_in, const T *weight_decay_in, const T *step_in, const T *p_in, const T *g_in, const T *exp_avg_in, const T *exp_avg_sq_in, T *out0, T *out1, T *out2)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
-        const T lr = lr_in[i];
-        const T beta1 = beta1_in[i];
-        const T beta2 = beta2_in[i];
-        const T eps = eps_in[i];
-        const T decay = decay_in[i];
-        const T step = step_in[i];
+        const T lr = lr_in[0];
+        const T beta1 = beta1_in[0];
+        const T beta2 = beta2_in[0];
+        const T eps = eps_in[0];
+        const T weight_decay = weight_decay_in[0];
+        const T step = step_in[0];
         const T p = p_in[i];
         const T g = g_in[i];
-        const T m = m_in[i];
-        const T v = v_in[i];
-        const T t0 = beta1 * m + (T(1) - beta1) * g;
-        const T t1 = beta2 * v + (T(1) - beta2) * (g * g);
-        out0[i] = p - lr * decay * p - lr / (T(1) - pow(beta1, step)) * (t0 / (sqrt(t1 / (T(1) - pow(beta2, step))) + eps));
+        const T exp_avg = exp_avg_in[i];
+        const T exp_avg_sq = exp_avg_sq_in[i];
+        const T t0 = beta1 * exp_avg + (T(1) - beta1) * g;
+        const T t1 = beta2 * exp_avg_sq + (T(1) - beta2) * (g * g);
+        out0[i] = p - lr * weight_decay * p - lr / (T(1) - pow(beta1, step)) * (t0 / (sqrt(t1 / (T(1) - pow(beta2, step))) + eps));
         out1[i] = t0;
         out2[i] = t1;
     }

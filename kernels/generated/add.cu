@@ -9,7 +9,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void add(
+extern "C" __global__ void gradcore_add(
     const long long n, const T *a_in, const T *b_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;

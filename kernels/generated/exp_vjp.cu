@@ -2,21 +2,21 @@
 //
 // exp_vjp: Backward of exp.
 //
-//     out0 = g * exp(x)
+//     out0 = g * y
 
 #ifndef REAL
 #define REAL float
 #endif
 typedef REAL T;
 
-extern "C" __global__ void exp_vjp(
-    const long long n, const T *g_in, const T *x_in, T *out0)
+extern "C" __global__ void gradcore_exp_vjp(
+    const long long n, const T *g_in, const T *y_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
         const T g = g_in[i];
-        const T x = x_in[i];
-        out0[i] = g * exp(x);
+        const T y = y_in[i];
+        out0[i] = g * y;
     }
 }

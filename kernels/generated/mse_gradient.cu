@@ -9,13 +9,13 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void mse_gradient(
+extern "C" __global__ void gradcore_mse_gradient(
     const long long n, const T *scale_in, const T *x_in, const T *target_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
-        const T scale = scale_in[i];
+        const T scale = scale_in[0];
         const T x = x_in[i];
         const T target = target_in[i];
         out0[i] = scale * (x - target);

@@ -11,7 +11,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void mse_gradient_vjp(
+extern "C" __global__ void gradcore_mse_gradient_vjp(
     const long long n, const T *g_in, const T *scale_in, const T *x_in, const T *target_in, T *out0, T *out1, T *out2)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;

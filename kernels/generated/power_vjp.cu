@@ -2,7 +2,7 @@
 //
 // power_vjp: Backward of power.
 //
-//     out0 = where(b == 0, 0, g * (b * a ** (b - 1)))
+//     out0 = where((b == 0) & (a == 0), 0, g * (b * a ** (b - 1)))
 //     out1 = where((a == 0) & (b >= 0), 0, g * (y * log(a)))
 
 #ifndef REAL
@@ -10,7 +10,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void power_vjp(
+extern "C" __global__ void gradcore_power_vjp(
     const long long n, const T *g_in, const T *a_in, const T *b_in, const T *y_in, T *out0, T *out1)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
@@ -20,7 +20,8 @@ extern "C" __global__ void power_vjp(
         const T a = a_in[i];
         const T b = b_in[i];
         const T y = y_in[i];
-        out0[i] = b == T(0) ? T(0) : g * (b * pow(a, b - T(1)));
-        out1[i] = a == T(0) && b >= T(0) ? T(0) : g * (y * log(a));
+        const bool t0 = a == T(0);
+        out0[i] = b == T(0) && t0 ? T(0) : g * (b * pow(a, b - T(1)));
+        out1[i] = t0 && b >= T(0) ? T(0) : g * (y * log(a));
     }
 }

@@ -9,7 +9,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void relu_vjp(
+extern "C" __global__ void gradcore_relu_vjp(
     const long long n, const T *g_in, const T *y_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;

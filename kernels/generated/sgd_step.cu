@@ -9,13 +9,13 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void sgd_step(
+extern "C" __global__ void gradcore_sgd_step(
     const long long n, const T *lr_in, const T *p_in, const T *g_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
-        const T lr = lr_in[i];
+        const T lr = lr_in[0];
         const T p = p_in[i];
         const T g = g_in[i];
         out0[i] = p - lr * g;

@@ -9,7 +9,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void sigmoid(
+extern "C" __global__ void gradcore_sigmoid(
     const long long n, const T *x_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;

@@ -2,21 +2,21 @@
 //
 // softplus_vjp: Backward of softplus.
 //
-//     out0 = g * (exp(minimum(x, 0)) / (1 + exp(-abs(x))))
+//     out0 = -(g * expm1(-y))
 
 #ifndef REAL
 #define REAL float
 #endif
 typedef REAL T;
 
-extern "C" __global__ void softplus_vjp(
-    const long long n, const T *g_in, const T *x_in, T *out0)
+extern "C" __global__ void gradcore_softplus_vjp(
+    const long long n, const T *g_in, const T *y_in, T *out0)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < n; i += stride) {
         const T g = g_in[i];
-        const T x = x_in[i];
-        out0[i] = g * (exp(x < T(0) || x != x ? x : T(0)) / (T(1) + exp(-fabs(x))));
+        const T y = y_in[i];
+        out0[i] = -(g * expm1(-y));
     }
 }

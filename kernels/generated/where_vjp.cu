@@ -10,7 +10,7 @@
 #endif
 typedef REAL T;
 
-extern "C" __global__ void where_vjp(
+extern "C" __global__ void gradcore_where_vjp(
     const long long n, const T *g_in, const bool *condition_in, T *out0, T *out1)
 {
     const long long stride = (long long)blockDim.x * gridDim.x;

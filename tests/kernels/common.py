@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from gradcore.kernels import calculus, expr
-from gradcore.kernels.expr import LEAVES, Expr, trace, var, where
+from gradcore.kernels.expr import Expr, trace, var, where
+from gradcore.kernels.leaves import LEAVES
 from gradcore.kernels.spec import ElementwiseSpec
 
 ABC = ("a", "b", "c")
@@ -68,7 +69,7 @@ def keywords(double, n, t0, out0, exp, x_in):
 DOMAINS = {
     "log": (0.1, 3), "log2": (0.1, 3), "log10": (0.1, 3), "log1p": (-0.9, 3), "sqrt": (0.1, 3),
     "arcsin": (-0.9, 0.9), "arccos": (-0.9, 0.9), "arctanh": (-0.9, 0.9), "arccosh": (1.1, 4),
-    "power": (0.2, 3), "mod": (0.5, 3), "tan": (-1.3, 1.3),
+    "power": (0.2, 3), "mod": (0.5, 3), "floor_divide": (0.5, 3), "tan": (-1.3, 1.3),
 }  # fmt: skip
 
 

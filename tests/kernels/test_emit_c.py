@@ -24,6 +24,7 @@ EXTREMES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, np.inf, -np.inf, np.n
 EXACT = (
     "maximum", "minimum", "where", "less", "less_equal", "equal", "not_equal", "logical_and",
     "logical_or", "logical_not", "sign", "abs", "neg", "floor", "ceil", "round", "mod", "isnan",
+    "floor_divide", "logical_xor",
 )  # fmt: skip
 
 
@@ -136,10 +137,17 @@ def test_cuda_elementwise():
     assert "gradcore_compute<float16> { typedef float type; }" in kernel.preamble
 
 
+def test_an_input_without_axes_has_one_element():
+    spec = traced(lambda rate, x: rate * x, scalar_inputs=frozenset({"rate"}))
+    for text in (emit_c(spec, "float"), print_cuda(spec)):
+        assert "rate = rate_in[0];" in text and "x = x_in[i];" in text
+    assert "rate = rate_in_;" in emit_cuda(spec).operation
+
+
 def test_printed_cuda_is_a_readable_file():
     text = print_cuda(traced(sigmoid, doc="Logistic function."))
     assert text.startswith("// sigmoid: Logistic function.\n//\n//     out0 = where(x >= 0, 1, ")
-    assert 'extern "C" __global__ void sigmoid(' in text
+    assert 'extern "C" __global__ void gradcore_sigmoid(' in text
     assert "long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;" in text
     assert text.count("{") == text.count("}")
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from gradcore.kernels import calculus, expr
 from gradcore.kernels.emit_numpy import compile_numpy
-from gradcore.kernels.expr import LEAVES, const, eq, exp, trace, var, where
+from gradcore.kernels.expr import const, eq, exp, trace, var, where
+from gradcore.kernels.leaves import LEAVES
 from gradcore.kernels.spec import ElementwiseSpec
 
 from .common import gradient_spec, inputs_for, leaf_spec, sigmoid

@@ -9,7 +9,7 @@ import gradcore as gc
 from gradcore.core.bind import bind
 from gradcore.core.errors import RuleError
 from gradcore.core.op import OPS, Family, Op, Saved
-from gradcore.ops.elementwise import Scalar
+from gradcore.ops.scalar import Scalar
 from gradcore.testing import cases_of, check_op, without_samples
 from gradcore.testing.ops import CHECKS
 from gradcore.testing.paths import assert_same_paths

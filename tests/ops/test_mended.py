@@ -7,6 +7,7 @@ import pytest
 
 import gradcore as gc
 from gradcore.core.errors import RuleError
+from gradcore.core.op import OPS
 
 
 @pytest.mark.parametrize("condition", [[2, 0, 3], [0.5, 0.0, -1.0], [True, False, True]])
@@ -52,3 +53,9 @@ def test_linear_takes_no_other_shapes(weight, bias):
     """A bias of shape (1, 2) would broadcast, and get a gradient of shape (2,)."""
     with pytest.raises(ValueError, match=r"'linear': x .* do not fit"):
         gc.linear(gc.ones(4, 4), gc.ones(*weight), gc.ones(*bias) if bias else gc.tensor(1.0))
+
+
+@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "tanh", "sqrt", "sigmoid", "reciprocal", "rsqrt"])
+def test_what_can_be_told_from_the_result_saves_nothing_else(name):
+    saved = OPS[name].saves((True,), ())
+    assert (saved.inputs, saved.outputs) == ((), (0,))

@@ -76,7 +76,7 @@ def test_formatting():
 
 @pytest.mark.parametrize("value", [gc.tensor([1.0]), gc.nn.Parameter([1.0])], ids=["tensor", "cell"])
 def test_items_cannot_be_set(value):
-    with pytest.raises(TypeError, match=r"cannot be changed in place; build a new one with where\(\)"):
+    with pytest.raises(TypeError, match=r"cannot be changed in place; make a new one with x\.at\[i\]\.set\(v\)"):
         value[0] = 2.0
 
 

@@ -1,21 +1,9 @@
-"""Random numbers for users: seed once, then draw.
-
-All draws go through one cell that holds (seed, count).  A draw takes the cell's value as its key and assigns the
-successor, so a seeded program gives the same bits each time, and a captured graph shows the counter as an input and a
-donated output.
-
-    >>> import gradcore as gc
-    >>> gc.random.seed(0)
-    >>> a = gc.random.uniform((2,))
-    >>> gc.random.seed(0)
-    >>> bool((gc.random.uniform((2,)).numpy() == a.numpy()).all())
-    True
-"""
+"""The source of keys: one cell, which holds (seed, count)."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from operator import index
 from typing import Any
 
@@ -26,7 +14,8 @@ from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.state import state
 from gradcore.core.tensor import Tensor
-from gradcore.ops.random import next_key_op, split_key_op, uniform_op
+from gradcore.ops.operands import as_tensor
+from gradcore.ops.random import next_key_op, split_key_op
 
 SOURCE = Cell(Tensor(np.zeros(2, np.uint64)), "random")
 _drawing = threading.RLock()  # a finaliser that draws may run while its own thread holds it
@@ -82,35 +71,35 @@ def _draw() -> Any:
                 return drawn
 
 
-def uniform(shape: int | Sequence[int] = (), dtype: Any = np.float32) -> Any:
-    """Uniform numbers in [0, 1), the stream of `numpy.random.Philox` for the next key.
-
-    Args:
-        shape: of the result; a number is the size of the only axis.
-        dtype: float16, float32 or float64.
-
-    Raises:
-        TypeError: another dtype, or a shape that is not made of integers.
+def state_dict() -> dict[str, Tensor]:
+    """The source of keys, for checkpoints: {"source": uint64[2]}.
 
     Example:
         >>> import gradcore as gc
-        >>> gc.random.uniform((2, 3)).shape
-        (2, 3)
+        >>> gc.random.seed(7)
+        >>> state = gc.random.state_dict()
+        >>> a = gc.random.uniform(2)
+        >>> gc.random.load_state_dict(state)
+        >>> bool((gc.random.uniform(2).numpy() == a.numpy()).all())
+        True
     """
-    kind = np.dtype(dtype)
-    if kind not in FLOATS:
-        raise TypeError(f"uniform numbers are float16, float32 or float64, not {kind}; cast them with .astype(dtype)")
-    return bind(uniform_op, (key(),), (_sizes(shape), kind))
+    return {"source": SOURCE.read().detach()}
 
 
-FLOATS = (np.float16, np.float32, np.float64)
+def load_state_dict(values: Mapping[str, Any]) -> None:
+    """Continue from what `state_dict` gave.
 
-
-def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
-    try:
-        return tuple(map(index, shape if np.iterable(shape) else (shape,)))
-    except TypeError:
-        raise TypeError(f"a shape is an integer or several, not {shape!r}") from None
+    Raises:
+        KeyError: "source" is missing, or there are other names.
+        ValueError: it is not uint64[2]. Nothing has been assigned then.
+    """
+    if set(values) != {"source"}:
+        raise KeyError(f"the state of gradcore.random has one name, 'source'; got {sorted(values)}")
+    source = as_tensor(values["source"])
+    if source.dtype != np.uint64 or source.shape != (2,):
+        raise ValueError(f"'source' must be uint64[2], as state_dict() gives, not {source.dtype}{list(source.shape)}")
+    with _drawing:
+        SOURCE.assign(source if source is values["source"] else Tensor(source.data.copy()))
 
 
 def generator() -> np.random.Generator:

@@ -1,0 +1,79 @@
+"""Constants in the shape of a tensor, and regular ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradcore.backend import native
+from gradcore.core.tensor import Tensor
+from gradcore.ops.arguments import as_integers
+from gradcore.ops.operands import named_tensor
+
+
+def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+    """Zeros in the shape and dtype (unless another is given) of a tensor.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.zeros_like(gc.tensor([1, 2]))
+        tensor([0, 0], dtype=int64, device='cpu')
+    """
+    return _full_like(x, 0, dtype, "zeros_like")
+
+
+def ones_like(x: Any, dtype: Any = None) -> Tensor:
+    """Ones in the shape and dtype (unless another is given) of a tensor.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.ones_like(gc.tensor([1, 2]), dtype="float32")
+        tensor([1., 1.], dtype=float32, device='cpu')
+    """
+    return _full_like(x, 1, dtype, "ones_like")
+
+
+def full_like(x: Any, value: float, dtype: Any = None) -> Tensor:
+    """One number in the shape and dtype (unless another is given) of a tensor.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.full_like(gc.tensor([1.0, 2.0]), 0.5)
+        tensor([0.5, 0.5], dtype=float32, device='cpu')
+    """
+    return _full_like(x, value, dtype, "full_like")
+
+
+def _full_like(x: Any, value: float, dtype: Any, name: str) -> Tensor:
+    x = named_tensor(x, name)
+    return Tensor(native(np.full(x.shape, value, dtype or x.dtype)))
+
+
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32) -> Tensor:
+    """A matrix of n rows and m columns (n by default) with ones on its k-th diagonal.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.eye(2)
+        tensor([[1., 0.],
+                [0., 1.]], dtype=float32, device='cpu')
+    """
+    n, m, k = as_integers((n, n if m is None else m, k), "eye", "sizes")
+    return Tensor(native(np.eye(n, m, k, dtype)))
+
+
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = np.float32) -> Tensor:
+    """`num` evenly spaced numbers from start to stop (without stop where `endpoint` is False).
+
+    They are computed in float64 and rounded once.  They have no derivative; `start + (stop - start) *
+    linspace(0.0, 1.0, num)` has one.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.linspace(0.0, 1.0, 5)
+        tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32, device='cpu')
+    """
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        raise TypeError("'linspace' takes numbers; use start + (stop - start) * linspace(0.0, 1.0, num) with tensors")
+    return Tensor(native(np.linspace(start, stop, num, endpoint, dtype=dtype)))
