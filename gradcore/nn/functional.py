@@ -8,24 +8,58 @@ from operator import index
 from typing import Any
 
 from gradcore import ops, random
-from gradcore.ops import cross_entropy, gelu, linear, log_softmax, relu, sigmoid, softmax, softplus, tanh
+from gradcore.ops import (
+    cross_entropy,
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    linear,
+    log_softmax,
+    mish,
+    one_hot,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+from gradcore.ops import log_sigmoid as logsigmoid
 from gradcore.ops import mse as mse_loss
-from gradcore.ops.normalization import layer_norm_op
-from gradcore.ops.operands import as_operand, as_tensor
+from gradcore.ops.losses import nll_loss
+from gradcore.ops.operands import named_tensor
+from gradcore.ops.pointwise_losses import binary_cross_entropy_with_logits, huber_loss, kl_div, l1_loss
 from gradcore.tensor import ones, zeros
 
 __all__ = [
+    "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
+    "elu",
     "gelu",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
+    "mish",
     "mse_loss",
+    "nll_loss",
+    "one_hot",
     "relu",
+    "selu",
     "sigmoid",
+    "silu",
     "softmax",
     "softplus",
+    "softsign",
     "tanh",
 ]
 
@@ -52,7 +86,7 @@ def layer_norm(
         tensor([[-1.,  1.]], dtype=float32, device='cpu')
     """
     wanted = shape_of(normalized_shape)
-    x = as_tensor(as_operand(x, layer_norm_op))
+    x = named_tensor(x, "layer_norm")
     if x.dtype.kind != "f":
         raise TypeError(f"layer_norm needs a floating x, not {x.dtype}; cast it with .astype('float32')")
     if tuple(x.shape[-len(wanted) :]) != wanted:
@@ -76,7 +110,7 @@ def shape_of(sizes: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _flat(x: Any, wanted: tuple[int, ...], what: str) -> Any:
-    x = as_tensor(as_operand(x, layer_norm_op))
+    x = named_tensor(x, "layer_norm")
     if x.shape != wanted:
         raise ValueError(f"layer_norm over {wanted} needs a {what} of that shape, not of {x.shape}")
     return x if len(wanted) == 1 else ops.reshape(x, (math.prod(wanted),))

@@ -1,9 +1,9 @@
-"""Layers and loss functions as modules."""
+"""Layers as modules."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,21 +56,6 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-def _activation(name: str, function: Callable[[Any], Any]) -> type[Module]:
-    """A module without parameters."""
-    summary = (function.__doc__ or "").splitlines()[0]
-    example = f">>> import gradcore as gc\n>>> gc.nn.{name}()(gc.ones(2, 3)).shape\n(2, 3)\n"
-    body = {"__doc__": f"{summary}\n\n{example}", "__module__": __name__, "forward": lambda self, x: function(x)}
-    return type(name, (Module,), body)
-
-
-ReLU = _activation("ReLU", ops.relu)
-Sigmoid = _activation("Sigmoid", ops.sigmoid)
-Tanh = _activation("Tanh", ops.tanh)
-GELU = _activation("GELU", ops.gelu)
-Softplus = _activation("Softplus", ops.softplus)
 
 
 class Identity(Module):
@@ -187,48 +172,3 @@ class Sequential(ModuleList):
         for module in self.items:
             x = module(x)
         return x
-
-
-class _Loss(Module):
-    """A loss of predictions and targets.
-
-    Args:
-        reduction: "mean", "sum" or "none" over the examples.
-    """
-
-    def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
-
-
-class CrossEntropyLoss(_Loss):
-    """Cross entropy between softmax(logits) and labels; see `functional.cross_entropy`.
-
-    Args:
-        reduction: "mean", "sum" or "none" over the examples.
-
-    Example:
-        >>> import gradcore as gc
-        >>> gc.nn.CrossEntropyLoss()(gc.tensor([[0.0, 0.0]]), gc.tensor([1])).numpy().round(4)
-        np.float32(0.6931)
-    """
-
-    def forward(self, logits: Any, labels: Any) -> Any:
-        """Logits (..., classes) and labels (...) to a scalar."""
-        return functional.cross_entropy(logits, labels, self.reduction)
-
-
-class MSELoss(_Loss):
-    """Mean squared error; see `functional.mse_loss`.
-
-    Args:
-        reduction: "mean", "sum" or "none" over the elements.
-
-    Example:
-        >>> import gradcore as gc
-        >>> gc.nn.MSELoss()(gc.tensor([1.0, 2.0]), gc.tensor([1.0, 4.0]))
-        tensor(2., dtype=float32, device='cpu')
-    """
-
-    def forward(self, predictions: Any, targets: Any) -> Any:
-        """Two tensors of one shape to a scalar."""
-        return functional.mse_loss(predictions, targets, self.reduction)

@@ -1,173 +1,102 @@
-"""What all optimisers share: cells for state and hyperparameters, and the step."""
+"""What all optimisers share: parameter groups, the step, and the state."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from gradcore import ops
-from gradcore.core.cell import Cell, update
+from gradcore.core.cell import Cell
 from gradcore.core.op import Op
-from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
-
-
-class Hyper:
-    """A hyperparameter as an attribute: reading gives a float, assigning changes its cells.
-
-    Args:
-        below: it must be smaller than this.
-    """
-
-    def __init__(self, below: float = math.inf) -> None:
-        self.below = below
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, optimizer: Any, owner: type) -> Any:
-        if optimizer is None:
-            return self
-        cells = self._cells(optimizer)
-        return _shortest(cells[0]) if cells else 0.0
-
-    def __set__(self, optimizer: Any, value: Any) -> None:
-        self.check(value)
-        cells = self._cells(optimizer)
-        if not cells:
-            kind = type(optimizer).__name__
-            raise ValueError(f"this {kind} was made without {self.name}; make a new one: {kind}(..., {self.name}=...)")
-        for cell in cells:
-            cell.assign(_scalar(value, cell.read().dtype))
-
-    def check(self, value: Any) -> None:
-        """Refuse what no step could use; of tensors only the shape is known."""
-        if isinstance(value, (Tensor, Cell, np.ndarray)):
-            shape = value.read().shape if isinstance(value, Cell) else value.shape
-            if shape != ():
-                raise ValueError(f"{self.name} must be one number, not a tensor of shape {shape}")
-        elif not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{self.name} must be a number, not {value!r}")
-        elif not 0 <= value < self.below:
-            limits = "a finite number that is not negative" if self.below == math.inf else f"in [0, {self.below:g})"
-            raise ValueError(f"{self.name} must be {limits}, not {value}")
-
-    def _cells(self, optimizer: Any) -> list[Cell]:
-        return [group.hyper[self.name] for group in optimizer.groups if self.name in group.hyper]
-
-
-def _shortest(cell: Cell) -> float:
-    """The shortest number that the stored one stands for: 0.01, where float32 holds 0.0099999998."""
-    return float(str(cell.read().numpy()))
-
-
-def _scalar(value: Any, dtype: Any) -> Any:
-    return ops.cast(value, dtype) if isinstance(value, Tensor) else Tensor(np.asarray(value, dtype))
-
-
-class Group:
-    """The parameters of one dtype, with the cells that their steps read and write.
-
-    Attributes:
-        parameters, grads: their cells, and those of their gradients.
-        slots: for each parameter its state, such as the running mean of gradients.
-        hyper: 0-d cells by name, in the op's order; "step" counts the steps.
-        kinds: dtype and shape of each gradient when the lists were made, None where there was none.
-        expected: the gradients' cells with their kinds.
-        written, operands: the lists that `update` takes, for the parameters that have a gradient.
-    """
-
-    def __init__(self, name: str, parameters: list[Cell], slots: tuple[str, ...], hyper: Mapping[str, float]) -> None:
-        self.parameters = parameters
-        self.dtype = dtype = parameters[0].read().dtype
-        wide = np.float32 if dtype == np.float16 else dtype  # a float16 step computes in float32
-        self.hyper = {key: Cell(_scalar(value, wide), f"{name}.{key}") for key, value in hyper.items()}
-        self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
-        self.slots = [[_slot(p, slot) for slot in slots] for p in parameters]
-        self.kinds: list[Any] = []
-        self.expected: list[Any] = [(grad, (), ()) for grad in self.grads]
-        self.written: list[Cell] = []
-        self.operands: list[Any] = []
-
-    def refresh(self) -> None:
-        """Make the lists anew if other parameters have a gradient now, or gradients have other shapes or dtypes."""
-        if switch.busy or self._stale():
-            values = [grad.read() for grad in self.grads]
-            kinds = [(None, None) if g is None else (g.dtype, g.shape) for g in values]
-            if kinds != self.kinds:
-                self._rebuild(kinds)
-
-    def _stale(self) -> bool:
-        """The quick look before each step: is any gradient not as it was when the lists were made?"""
-        for grad, dtype, shape in self.expected:
-            g = grad.tensor
-            if g is None:
-                if dtype is not None:
-                    return True
-            elif (array := g.data).dtype is not dtype or array.shape != shape:
-                return True
-        return False
-
-    def _rebuild(self, kinds: list[Any]) -> None:
-        every = list(zip(self.parameters, self.grads, self.slots, kinds, strict=True))
-        for p, _, _, kind in every:
-            self._check(p, *kind)
-        self.kinds = kinds
-        self.expected = [(grad, *kind) for grad, kind in zip(self.grads, kinds, strict=True)]
-        chosen = [(p, grad, slots) for p, grad, slots, (dtype, _) in every if dtype is not None]
-        self.written = [cell for p, _, slots in chosen for cell in (p, *slots)]
-        self.operands = [*self.hyper.values(), *[cell for p, grad, slots in chosen for cell in (p, grad, *slots)]]
-
-    def _check(self, parameter: Cell, dtype: Any, shape: Any) -> None:
-        """A step computes in the dtype of the optimiser's state and keeps every shape."""
-        value, name = parameter.read(), parameter.name or "without a name"
-        if value.dtype != self.dtype:
-            raise TypeError(
-                f"parameter {name} was {self.dtype} when the optimiser was made and is {value.dtype} now; make the "
-                "optimiser after module.to(dtype)"
-            )
-        if dtype is not None and (dtype, shape) != (value.dtype, value.shape):
-            raise ValueError(
-                f"parameter {name} is {value.dtype}{list(value.shape)} and cannot take a step with a gradient of "
-                f"{dtype}{list(shape)}; cast or reshape the gradient first"
-            )
-
-
-def _slot(parameter: Cell, name: str) -> Cell:
-    value = parameter.read()
-    return Cell(Tensor(np.zeros(value.shape, value.dtype)), f"{parameter.name}.{name}" if parameter.name else name)
+from gradcore.ops.optimizers import slots_of
+from gradcore.optim.group import Group
+from gradcore.optim.hyper import Hyper, ParamGroup, pair
 
 
 class Optimizer:
-    """Base class: a subclass names its op, the op's hyperparameters in order, and the slots of a parameter.
+    """Base class: a subclass declares its hyperparameters and says which op makes a step with them.
 
     Learning rate and the like are 0-d cells, and so operands of the step: changing them recompiles nothing.
 
+    Parameters may come in groups with hyperparameters of their own, as dictionaries: `[{"params": a, "lr": 0.1},
+    {"params": b}]`.  What a dictionary leaves out is as for the optimiser.  A step runs one op for each dtype in each
+    group.  With several of them all but the one with the most elements are computed into new arrays before anything is
+    assigned, so that running out of memory changes nothing.
+
+    float16 parameters have float16 slots, as in PyTorch: a step computes in float32, but what it keeps of small squares
+    is 0.  Keep parameters in float32 for optimisers that divide by mean squares.
+
+    Attributes:
+        param_groups: a `ParamGroup` for each dictionary, to read and assign its hyperparameters.
+
     Example:
         >>> import gradcore as gc
-        >>> optimizer = gc.optim.SGD(gc.nn.Linear(2, 1).parameters(), lr=0.1)
+        >>> first, second = gc.nn.Linear(2, 3), gc.nn.Linear(3, 1)
+        >>> groups = [{"params": first.parameters(), "lr": 0.1}, {"params": second.parameters()}]
+        >>> optimizer = gc.optim.SGD(groups, lr=0.01)
+        >>> [group["lr"] for group in optimizer.param_groups]
+        [0.1, 0.01]
         >>> optimizer.lr = 0.05
         >>> optimizer.state_dict()
-        {'hyper.float32.lr': tensor(0.05, dtype=float32, device='cpu')}
+        {'group.0.float32.lr': tensor(0.05, dtype=float32, device='cpu'),
+         'group.1.float32.lr': tensor(0.05, dtype=float32, device='cpu')}
     """
 
-    def __init__(self, params: Iterable[Any], op: Op, slots: tuple[str, ...], hyper: Mapping[str, float]) -> None:
-        for key, value in hyper.items():
-            declared = getattr(type(self), key, None)
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.parameters: list[Any] = []
+        self.param_groups: list[ParamGroup] = []
+        self.groups: list[Group] = []
+        self._prefixes: list[str] = []
+        for group in _dictionaries(params):
+            self.add_param_group(group)
+
+    def _op(self, options: Mapping[str, Any]) -> Op:
+        """The step of a parameter group with these options."""
+        raise NotImplementedError
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with hyperparameters of their own.
+
+        Args:
+            group: a dictionary with `params`, and what is not as for the optimiser.
+
+        Raises:
+            TypeError: something is not a parameter.
+            ValueError: no parameters, one twice, an unknown name, or a hyperparameter out of its range.
+        """
+        number, kind = len(self.param_groups), type(self).__name__
+        options = self._options(group, number)
+        parameters = _checked(group["params"], self.parameters, number)
+        op = self._op(options)
+        name = f"{kind}.{number}" if number else kind
+        by_dtype: dict[Any, list[Any]] = {}
+        for p in parameters:
+            by_dtype.setdefault(p.read().dtype, []).append(p)
+        groups = [Group(name, members, op, options) for members in by_dtype.values()]
+        self.parameters += parameters
+        self.groups += groups
+        self._prefixes += [f"group.{number}.{dtype}" for dtype in by_dtype]
+        self.param_groups.append(ParamGroup(type(self), parameters, [g.hyper for g in groups]))
+
+    def _options(self, group: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """All options of a group, checked."""
+        if "params" not in group:
+            raise ValueError(f"parameter group {number} has no 'params': {list(group)}")
+        unknown = [name for name in group if name not in self.defaults and name != "params"]
+        if unknown:
+            raise ValueError(
+                f"parameter group {number} has {unknown}, but {type(self).__name__} takes {list(self.defaults)}"
+            )
+        options = {**self.defaults, **group}
+        if "betas" in options:
+            options["beta1"], options["beta2"] = pair(options["betas"])
+        for name, value in options.items():
+            declared = getattr(type(self), name, None)
             if isinstance(declared, Hyper):
                 declared.check(value)
-        self.op = op
-        self.parameters = _checked(params)
-        self.names = slots
-        dtypes = dict.fromkeys(p.read().dtype for p in self.parameters)
-        name = type(self).__name__
-        self.groups = [
-            Group(name, [p for p in self.parameters if p.read().dtype == dtype], slots, hyper) for dtype in dtypes
-        ]
+        return options
 
     def step(self) -> None:
         """Change every parameter that has a gradient.
@@ -177,14 +106,11 @@ class Optimizer:
             TypeError: a parameter has another dtype than when the optimiser was made.
             ValueError: a gradient has another shape or dtype than its parameter.
         """
-        for group in self.groups:
-            group.refresh()
-        for group in self.groups:
-            if group.written:
-                self._step_group(group)
-
-    def _step_group(self, group: Group) -> None:
-        update(self.op, group.written, group.operands)
+        ready = [group for group in self.groups if group.refresh()]
+        if len(ready) == 1:
+            ready[0].step()
+        elif ready:
+            _step_together(ready)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -195,38 +121,65 @@ class Optimizer:
     def _cells(self) -> dict[str, Cell]:
         """Every cell of the optimiser by a name that does not depend on the parameters' names."""
         cells: dict[str, Cell] = {}
-        for group in self.groups:
-            dtype = group.parameters[0].read().dtype
-            cells |= {f"hyper.{dtype}.{name}": cell for name, cell in group.hyper.items()}
+        numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
+        for prefix, group in zip(self._prefixes, self.groups, strict=True):
+            cells |= {f"{prefix}.{name}": cell for name, cell in group.hyper.items()}
+            if group.count is not None:
+                cells[f"{prefix}.step"] = group.count
             for parameter, slots in zip(group.parameters, group.slots, strict=True):
-                number = self.parameters.index(parameter)
-                cells |= {f"slots.{number}.{name}": cell for name, cell in zip(self.names, slots, strict=True)}
+                number = numbers[id(parameter)]
+                cells |= {f"slots.{number}.{name}": cell for name, cell in zip(slots_of(group.op), slots, strict=True)}
         return cells
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Hyperparameters, step count and slots as tensors; later steps do not change them."""
+        """Hyperparameters, step counts and slots as tensors; later steps do not change them."""
         return snapshot(self._cells())
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Assign what `state_dict` gave, of an optimiser of the same kind on parameters of the same shapes.
 
         Raises:
-            KeyError: it comes from another kind of optimiser, or other parameters.
+            KeyError: it comes from another kind of optimiser, other groups, or other parameters.
             ValueError: a shape or dtype differs. Nothing has been assigned then.
         """
         restore(self._cells(), values)
 
 
-def _checked(params: Iterable[Any]) -> list[Any]:
-    parameters = [params] if isinstance(params, Cell) else list(params)
-    if not parameters:
+def _step_together(groups: list[Group]) -> None:
+    """All groups or none: what may run out of memory comes before the first assignment."""
+    *others, largest = sorted(groups, key=lambda group: group.size)
+    changes = [change for group in others for change in group.computed()]
+    largest.step()
+    for cell, value in changes:
+        cell.assign(value)
+
+
+def _dictionaries(params: Any) -> list[Mapping[str, Any]]:
+    """What was passed as `params`, as a list of dictionaries."""
+    if not isinstance(params, Iterable):
+        raise TypeError(f"the optimiser got {type(params).__name__}; pass model.parameters()")
+    given: list[Any] = [params] if isinstance(params, (Cell, Mapping)) else list(params)
+    if not given:
         raise ValueError("the optimiser got no parameters; pass model.parameters()")
+    if not any(isinstance(group, Mapping) for group in given):
+        return [{"params": given}]
+    for group in given:
+        if not isinstance(group, Mapping):
+            raise TypeError(f"the optimiser got dictionaries and {type(group).__name__} in one list; pass one kind")
+    return given
+
+
+def _checked(params: Any, known: list[Any], number: int) -> list[Any]:
+    """The parameters of a group that require a gradient."""
+    parameters = [params] if isinstance(params, Cell) else list(params)
     for p in parameters:
         if not isinstance(p, Cell):
-            raise TypeError(
-                f"the optimiser got {type(p).__name__} instead of a parameter; pass model.parameters(), and make "
-                "one optimiser for each set of hyperparameters"
-            )
-    if len(set(parameters)) != len(parameters):
+            raise TypeError(f"the optimiser got {type(p).__name__} instead of a parameter; pass model.parameters()")
+    places = {id(p) for p in [*known, *parameters]}
+    if len(places) != len(known) + len(parameters):
         raise ValueError("a parameter was passed to the optimiser twice")
-    return [p for p in parameters if p.leaf is not None]
+    trained = [p for p in parameters if p.leaf is not None]
+    if not trained:
+        what = "has no parameter that requires a gradient" if parameters else "is empty"
+        raise ValueError(f"parameter group {number} {what}; leave it out")
+    return trained
