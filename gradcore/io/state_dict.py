@@ -17,8 +17,24 @@ class KeyDifference(NamedTuple):
     unexpected_keys: list[str]
 
 
+def few(names: list[str]) -> str:
+    """The first names of a list, for a message.
+
+    Example:
+        >>> few(["a", "b"]), few(list("abcdefgh"))
+        ("['a', 'b']", "['a', 'b', 'c', 'd', 'e'] and 3 more")
+    """
+    return f"{names[:5]}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def snapshot(cells: Mapping[str, Cell]) -> dict[str, Tensor]:
-    """What the cells hold now; later steps do not change it, and no element is copied."""
+    """What the cells hold now; later steps do not change it, and no element is copied.
+
+    Example:
+        >>> import gradcore as gc
+        >>> snapshot({"count": Cell(gc.tensor(3))})
+        {'count': tensor(3, dtype=int64, device='cpu')}
+    """
     return {name: cell.read().detach() for name, cell in cells.items()}
 
 
@@ -33,14 +49,22 @@ def restore(cells: Mapping[str, Cell], values: Mapping[str, Any], strict: bool =
     Raises:
         KeyError: names differ, and `strict`.
         ValueError: a shape or dtype differs.
+
+    Example:
+        >>> import gradcore as gc
+        >>> cells = {"count": Cell(gc.tensor(3))}
+        >>> restore(cells, {"count": gc.tensor(5), "other": gc.tensor(1)}, strict=False)
+        KeyDifference(missing_keys=[], unexpected_keys=['other'])
+        >>> cells["count"].read()
+        tensor(5, dtype=int64, device='cpu')
     """
     difference = KeyDifference(
         [name for name in cells if name not in values], [name for name in values if name not in cells]
     )
     if strict and any(difference):
         raise KeyError(
-            f"state_dict does not fit: missing {difference.missing_keys}, unexpected {difference.unexpected_keys}; "
-            "pass strict=False to load what fits"
+            f"state_dict does not fit: missing {few(difference.missing_keys)}, "
+            f"unexpected {few(difference.unexpected_keys)}; pass strict=False to load what fits"
         )
     tensors = {name: as_value(values[name], name) for name in cells if name in values}
     for name, value in tensors.items():
