@@ -23,16 +23,20 @@ from gradcore import nn, optim, random  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
-    from gradcore import compile, io, testing, train
+    from gradcore import compile, data, io, testing, train
+    from gradcore.explanation import explain, keep_values
 
-_LATER = ("compile", "io", "testing", "train")  # imported when they are first asked for
+_LATER = ("compile", "data", "io", "testing", "train")  # imported when they are first asked for
+_EXPLAINING = ("explain", "keep_values")  # likewise, from gradcore.explanation
 
 
 def __getattr__(name: str) -> _typing.Any:
     if name in _LATER:
         return _importlib.import_module(f"gradcore.{name}")
+    if name in _EXPLAINING:
+        return getattr(_importlib.import_module("gradcore.explanation"), name)
     raise AttributeError(f"module 'gradcore' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_EXPLAINING})

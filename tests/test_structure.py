@@ -25,6 +25,7 @@ FLOORS = {
     "optim": 7,
     "data": 7,
     "io": 7,
+    "explanation": 8,
     "train": 8,
     "cli": 9,
 }
