@@ -28,6 +28,7 @@ FLOORS = {
     "explanation": 8,
     "train": 8,
     "cli": 9,
+    "__main__": 10,
 }
 FILES = sorted([*ROOT.glob("gradcore/**/*.py"), *ROOT.glob("kernels/**/*.py")])
 IDS = [str(path.relative_to(ROOT)) for path in FILES]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo"}
+EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo", "matplotlib": "plot", "tensorboardX": "tensorboard"}
 INTERRUPTED = 130
 
 
@@ -18,7 +18,7 @@ def main() -> None:
         sys.exit(_run())
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         package = (error.name or "").split(".")[0]
         if package not in EXTRAS:
             raise
@@ -31,6 +31,8 @@ def _run() -> int:
 
     from gradcore.cli.app import app
     from gradcore.cli.output import CommandError
+    from gradcore.data import DataError
+    from gradcore.io import FileError
 
     try:
         code = int(app(standalone_mode=False) or 0)
@@ -40,7 +42,13 @@ def _run() -> int:
     except Abort:  # what older versions of typer make of it
         raise KeyboardInterrupt from None
     except CommandError as error:
+        _stop(str(error), error.code)
+    except (DataError, FileError) as error:
+        _stop(str(error), 2)
+    except OSError as error:
         _stop(str(error), 1)
+    except MemoryError:
+        _stop("there is not enough memory", 1)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradcore.cli import train
+from gradcore.cli import doctor, explain, ops, train
 from gradcore.version import __version__
 
 app = typer.Typer(
@@ -17,7 +17,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(train.app, name="train")
+app.command(epilog=train.EXAMPLES)(train.train)
+app.command(epilog="Example: gradcore explain neuron --html neuron.html")(explain.explain)
+app.command(epilog="Example: gradcore doctor --json")(doctor.doctor)
+app.command(epilog="Example: gradcore ops sigmoid")(ops.ops)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,155 +2,108 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from enum import StrEnum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import ExitStack
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gradcore.cli.output import CommandError, json_file
+from gradcore.cli import options as o
+from gradcore.cli import report
+from gradcore.cli.output import check_output, json_file, output_file
 
 if TYPE_CHECKING:
-    from gradcore import nn, optim
-    from gradcore.train.loop import Progress
+    from gradcore.cli.settings import Settings
+    from gradcore.cli.training import Outcome
 
-app = typer.Typer(help="Train a network on a small data set.", no_args_is_help=True, rich_markup_mode=None)
+EXAMPLES = """\b
+Examples:
+  gradcore train digits --seed 0
+  gradcore train diabetes --baseline --plot result.png
+  gradcore train --data table.csv --hidden 32 --save run.safetensors
+  gradcore train --resume run.safetensors --epochs 60
 
-
-class Activation(StrEnum):
-    """Activations by name."""
-
-    RELU = "relu"
-    SIGMOID = "sigmoid"
-    TANH = "tanh"
-    GELU = "gelu"
-
-
-class Algorithm(StrEnum):
-    """Optimisers by name."""
-
-    ADAMW = "adamw"
-    SGD = "sgd"
+\b
+The saved network in Python; model is an nn.Sequential of the same layers:
+  gradcore.io.load("run.safetensors", {"model": model})
+With --early-stop this is the last network; the best one is
+  gradcore.io.load("run.safetensors", {"run.EarlyStopping.best": model})"""
 
 
-LEARNING_RATES = {Algorithm.ADAMW: 0.005, Algorithm.SGD: 0.05}
-
-
-def _positive(value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value} is not a positive number")
-    return value
-
-
-def _widths(text: str) -> list[int]:
-    """Widths [64, 32] from the text "64,32"."""
-    parts = text.split(",") if text else []
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{text!r} is not a list of layer widths such as 64,32")
-    return [int(part) for part in parts]
-
-
-@app.callback()
-def commands() -> None:
-    """Train a network on a small data set."""
-
-
-@app.command(epilog="Example: gradcore train digits --hidden 128,64 --activation gelu --seed 1 --json result.json")
-def digits(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training data.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 64,
-    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers; empty for none.")] = "64,32",
-    activation: Annotated[Activation, typer.Option(help="Function after each hidden layer.")] = Activation.RELU,
-    optimizer: Annotated[Algorithm, typer.Option(help="How parameters change.")] = Algorithm.ADAMW,
-    lr: Annotated[
-        float | None,
-        typer.Option(callback=_positive, help="Learning rate.", show_default="0.005, sgd 0.05"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same bits.")] = 0,
-    json: Annotated[str | None, typer.Option(metavar="FILE", help="Also write the result to this file.")] = None,
+def train(
+    context: typer.Context,
+    dataset: o.DatasetArgument = None,
+    data: o.Data = None,
+    task: o.Task = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    hidden: o.Hidden = None,
+    activation: o.ActivationOption = None,
+    optimizer: o.Optimizer = None,
+    lr: o.LearningRate = None,
+    weight_decay: o.WeightDecay = None,
+    schedule: o.ScheduleOption = None,
+    early_stop: o.EarlyStop = None,
+    seed: o.Seed = None,
+    dtype: o.Dtype = None,
+    device: o.Device = o.Place.AUTO,
+    save: o.Save = None,
+    resume: o.Resume = None,
+    baseline: o.Baseline = False,
+    json: o.Json = None,
+    plot: o.Plot = None,
+    log: o.Log = None,
+    tensorboard: o.TensorBoard = None,
+    quiet: o.Quiet = False,
 ) -> None:
-    """Train a network to recognise scikit-learn's handwritten digits and test it on a fifth of them."""
-    try:
-        widths = _widths(hidden)
-    except typer.BadParameter as error:
-        raise typer.BadParameter(str(error), param_hint="'--hidden'") from error
-    rate = LEARNING_RATES[optimizer] if lr is None else lr
-    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "hidden": widths}
-    settings |= {"activation": activation.value, "optimizer": optimizer.value, "lr": rate, "seed": seed}
-    with json_file(json) as write:
-        result = train_digits(settings)
-        write(result)
-    print(_summary(result))
+    """Train a network on a data set or a file of examples, and test it on a held-out fifth.
+
+    What is not given takes a value that suits the data set.
+    """
+    if dataset is None and data is None and resume is None:
+        raise typer.BadParameter(f"name a data set ({', '.join(o.Dataset)}), --data FILE or --resume FILE")
+    if dataset is not None and data is not None:
+        raise typer.BadParameter(f"{dataset} and --data {data} are two data sets; name one")
+    options = {**context.params, "save": save or resume}
+    with ExitStack() as files:
+        for name in ("save", "log"):
+            check_output(options[name], f"--{name}")
+        write = files.enter_context(json_file(json))
+        finish = files.enter_context(output_file(plot, "--plot"))
+        outcome = _train(options)
+        finish(partial(report.draw, outcome))
+        write(outcome.result())
+    if not quiet:
+        print(report.table(outcome))
 
 
-def train_digits(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train with these settings: a dictionary that holds them and what came out."""
-    import numpy as np
-    from tqdm import tqdm
+def _train(options: dict[str, Any]) -> Outcome:
+    from gradcore.cli import training
 
-    from gradcore import nn, random
-    from gradcore.train import accuracy, datasets, fit
-
-    random.seed(settings["seed"])
-    data = datasets.digits()
-    model = _network([64, *settings["hidden"], 10], settings["activation"])
-    optimizer = _optimizer(model, settings)
-    batches = datasets.shuffled(data.train_x, data.train_y, settings["batch_size"])
-    with tqdm(total=settings["epochs"], desc="digits", unit="epoch") as bar, np.errstate(all="ignore"):
-        start = time.perf_counter()
-        history = fit(model, nn.functional.cross_entropy, optimizer, batches, settings["epochs"], _reporter(bar))
-        seconds = time.perf_counter() - start
-        score = accuracy(model, data.test_x, data.test_y)
-    return {
-        **settings,
-        "loss": history[-1].loss,
-        "test_accuracy": score,
-        "seconds": seconds,
-        "samples_per_second": sum(progress.samples for progress in history) / seconds,
-        "device": str(next(model.parameters()).device),
-    }
+    if options["plot"] is not None:
+        report.check_picture(options["plot"])
+    settings = _settings(options)
+    _check_files({**options, "data": settings.data if settings.is_file else None})
+    return training.train(settings, options)
 
 
-def _network(widths: list[int], activation: str) -> nn.Sequential:
-    from gradcore import nn
-
-    kind = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
-    layers: list[nn.Module] = []
-    for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), kind()]
-    return nn.Sequential(*layers[:-1])
-
-
-def _optimizer(model: nn.Module, settings: dict[str, Any]) -> optim.Optimizer:
-    from gradcore import optim
-
-    if settings["optimizer"] == "adamw":
-        return optim.AdamW(model.parameters(), lr=settings["lr"])
-    return optim.SGD(model.parameters(), lr=settings["lr"], momentum=0.9)
+def _check_files(options: dict[str, Any]) -> None:
+    """Refuse to write a file that is also read, or written as something else."""
+    names = ("data", "resume", "save", "log", "json", "plot")
+    paths = [(name, Path(options[name]).resolve()) for name in names if options[name] is not None]
+    for (name, path), (other, same) in combinations(paths, 2):
+        if path == same and (name, other) != ("resume", "save"):
+            raise typer.BadParameter(f"--{name} and --{other} both name {path}; name two files")
 
 
-def _reporter(bar: Any) -> Callable[[Progress], None]:
-    """The function that `fit` reports to: it moves the bar, shows the loss of the epoch, and ends a lost cause."""
+def _settings(options: dict[str, Any]) -> Settings:
+    from gradcore.cli.settings import FIELDS, chosen, data_name, remembered
+    from gradcore.io import read
 
-    def report(progress: Progress) -> None:
-        if not math.isfinite(progress.loss):
-            lost = f"loss is {progress.loss} in epoch {progress.epoch}"
-            raise CommandError(f"training diverged: {lost}; try a smaller --lr")
-        bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
-        bar.update()
-
-    return report
-
-
-def _summary(result: dict[str, Any]) -> str:
-    rows = [
-        ("train loss", f"{result['loss']:.4f}"),
-        ("test accuracy", f"{100 * result['test_accuracy']:.2f} %"),
-        ("speed", f"{result['samples_per_second']:,.0f} samples/s"),
-        ("time", f"{result['seconds']:.2f} s"),
-        ("device", result["device"]),
-    ]
-    return "\n".join(f"{name:<14} {value}" for name, value in rows)
+    options = {**options, "data": data_name(options["dataset"], options["data"])}
+    given = {name: value for name, value in options.items() if name in FIELDS and value is not None}
+    if options["resume"] is None:
+        return chosen(given)
+    return remembered(options["resume"], read(options["resume"])[1], given)

@@ -1,6 +1,25 @@
-"""Training: a loop, data sets, measures."""
+"""Training: a loop that can be interrupted and resumed, callbacks, measures."""
 
-from gradcore.train import datasets
-from gradcore.train.loop import Progress, accuracy, fit, train_step
+from gradcore.train.callbacks import Callback, Checkpoint, EarlyStopping
+from gradcore.train.logs import CSVLog, JSONLines, ProgressBar, TensorBoard
+from gradcore.train.loop import fit, train_step
+from gradcore.train.measures import accuracy, evaluate, predict
+from gradcore.train.run import DivergedError, Progress, Run
 
-__all__ = ["Progress", "accuracy", "datasets", "fit", "train_step"]
+__all__ = [
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "DivergedError",
+    "EarlyStopping",
+    "JSONLines",
+    "Progress",
+    "ProgressBar",
+    "Run",
+    "TensorBoard",
+    "accuracy",
+    "evaluate",
+    "fit",
+    "predict",
+    "train_step",
+]

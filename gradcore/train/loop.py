@@ -1,33 +1,24 @@
-"""A small training loop."""
+"""The training loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
+from gradcore import io
 from gradcore.autodiff.tape import no_grad
 from gradcore.nn.module import Module
 from gradcore.optim.optimizer import Optimizer
+from gradcore.train.callbacks import Callback
+from gradcore.train.interrupts import Interrupts
+from gradcore.train.measures import evaluate, mode
+from gradcore.train.run import Progress, Run
 
 Batches = Iterable[tuple[Any, Any]]
-
-
-class Progress(NamedTuple):
-    """What `fit` reports after each epoch.
-
-    Attributes:
-        epoch: number of the epoch, from 1.
-        loss: mean loss of its examples, each as it was when its batch was used.
-        samples: how many examples it had.
-
-    Example:
-        >>> Progress(epoch=1, loss=0.5, samples=64).loss
-        0.5
-    """
-
-    epoch: int
-    loss: float
-    samples: int
+Validate = Callable[[Module], Mapping[str, float]]
 
 
 def train_step(model: Module, loss: Callable[..., Any], optimizer: Optimizer, x: Any, y: Any) -> Any:
@@ -52,26 +43,40 @@ def fit(
     model: Module,
     loss: Callable[..., Any],
     optimizer: Optimizer,
-    batches: Callable[[], Batches],
+    data: Batches,
     epochs: int,
-    report: Callable[[Progress], None] = lambda progress: None,
+    *,
+    schedule: Any = None,
+    schedule_on: str = "step",
+    validation: Batches | Validate | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: str | Path | None = None,
 ) -> list[Progress]:
-    """Train a model.
-
-    Losses are summed where they are computed; one number is read back per epoch.
+    """Train a model.  Losses are summed where they are computed; one number is read back per epoch.
 
     Args:
-        model: called with the x of a batch; it is in training mode during the call and in its old mode after it.
+        model: called with the x of a batch, in training mode; it is in its old mode afterwards.
         loss: called with the model's output and the y of a batch; the mean over the examples of the batch.
         optimizer: of the model's parameters.
-        batches: called once per epoch; gives pairs (x, y) whose first axes are the examples.
-        epochs: how often to go through them.
-        report: called after each epoch.
+        data: pairs (x, y) whose first axes are the examples, gone through once per epoch. With a
+            `gradcore.data.DataLoader` or a list a run can go on in the middle of an epoch.
+        epochs: how many the finished run has, those before it was resumed included.
+        schedule: of the learning rate, from `gradcore.optim.lr_scheduler`.
+        schedule_on: it takes a step after each "step", after each "epoch", or after each epoch with the number of this
+            name, such as "loss" (for `ReduceLROnPlateau`).
+        validation: batches whose mean loss after each epoch is the measure "validation_loss" (in the same order each
+            time: its state is not saved), or a function of the model that gives measures by name.
+        callbacks: see `Callback`.
+        resume: a file that `Checkpoint` wrote. The run goes on with the same bits if all but `epochs` is as it was.
 
     Returns:
-        What was reported.
+        A `Progress` for each epoch, those before the run was resumed included.
 
     Raises:
+        DivergedError: the loss, a measure or a parameter that is to be saved is not finite.
+        FileError: the file cannot be used.
+        KeyboardInterrupt: after Ctrl-C (or when the process is told to end, or its terminal is closed), when the
+            running step is finished and callbacks have saved; after a second one, at once.
         ValueError: an epoch had no batches.
 
     Example:
@@ -79,52 +84,86 @@ def fit(
         >>> model = gc.nn.Linear(1, 1)
         >>> optimizer = gc.optim.SGD(model.parameters(), lr=0.1)
         >>> x = gc.tensor([[0.0], [1.0], [2.0]])
-        >>> history = fit(model, gc.nn.functional.mse_loss, optimizer, lambda: [(x, 2 * x + 1)], 300)
+        >>> history = fit(model, gc.nn.functional.mse_loss, optimizer, [(x, 2 * x + 1)], 300)
         >>> history[-1].loss < 1e-4
         True
     """
-    mode = model.training
-    model.train()
-    history: list[Progress] = []
-    try:
-        for epoch in range(1, epochs + 1):
-            history.append(_epoch(epoch, model, loss, optimizer, batches()))
-            report(history[-1])
-    finally:
-        model.train(mode)
-    return history
+    run = Run(model, loss, optimizer, data, epochs, schedule, callbacks)
+    if resume is not None:
+        io.load(resume, run.parts())
+    with Interrupts() as interrupts, mode(model, training=True), ExitStack() as closing:
+        for callback in reversed(run.callbacks):
+            closing.callback(callback.close)
+        _go(run, schedule_on, validation, interrupts)
+    return run.history
 
 
-def _epoch(number: int, model: Module, loss: Callable[..., Any], optimizer: Optimizer, batches: Batches) -> Progress:
-    total: Any = 0.0
-    samples = 0
-    for x, y in batches:
-        total = total + train_step(model, loss, optimizer, x, y) * len(x)
-        samples += len(x)
-    if not samples:
-        raise ValueError(f"epoch {number} had no batches; `batches` must give new ones each time that it is called")
-    return Progress(number, float(total) / samples, samples)
+def _go(run: Run, schedule_on: str, validation: Any, interrupts: Interrupts) -> None:
+    for callback in run.callbacks:
+        callback.begin(run)
+    if _finished(run):
+        _save(run)
+    while not _finished(run):
+        _steps(run, schedule_on, interrupts)
+        _finish_epoch(run, schedule_on, validation)
+        _stop_if(interrupts)
+    for callback in run.callbacks:
+        callback.end(run)
+    _stop_if(interrupts)
 
 
-def accuracy(model: Module, x: Any, labels: Any) -> float:
-    """Share of examples whose largest output is at their label; the model is in evaluation mode during the call.
+def _finished(run: Run) -> bool:
+    return run.epoch >= run.epochs or any(callback.stop for callback in run.callbacks)
 
-    Args:
-        model: gives (examples, classes).
-        x: its input.
-        labels: integers of shape (examples,).
 
-    Example:
-        >>> import gradcore as gc
-        >>> scores = gc.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> accuracy(gc.nn.Identity(), scores, gc.tensor([0, 0]))
-        0.5
-    """
-    mode = model.training
-    model.eval()
-    try:
-        with no_grad():
-            scores = model(x).numpy()
-    finally:
-        model.train(mode)
-    return float((scores.argmax(-1) == labels.numpy()).mean())
+def _steps(run: Run, schedule_on: str, interrupts: Interrupts) -> None:
+    for x, y in _remaining(run):
+        run.count(train_step(run.model, run.loss, run.optimizer, x, y), len(x))
+        if run.schedule is not None and schedule_on == "step":
+            run.schedule.step()
+        for callback in run.callbacks:
+            callback.after_step(run)
+        if interrupts.noted:
+            _save(run)
+            _stop_if(interrupts)
+
+
+def _remaining(run: Run) -> Batches:
+    """The batches that the epoch still has; a DataLoader knows them itself."""
+    if not run.batches or hasattr(run.data, "state_dict"):
+        return run.data  # type: ignore[no-any-return]
+    if not isinstance(run.data, Sequence):
+        raise ValueError(
+            f"a run on a {type(run.data).__name__} cannot be continued in the middle of an epoch; use a "
+            "gradcore.data.DataLoader or a list of batches"
+        )
+    return islice(run.data, run.batches, None)
+
+
+def _finish_epoch(run: Run, schedule_on: str, validation: Any) -> None:
+    progress = run.progress()._replace(measures=_measures(run, validation))
+    run.finish_epoch(progress)
+    if run.schedule is not None and schedule_on != "step":
+        run.schedule.step(*([] if schedule_on == "epoch" else [progress.number(schedule_on)]))
+    for callback in run.callbacks:
+        callback.after_epoch(run, progress)
+    _save(run)
+
+
+def _measures(run: Run, validation: Any) -> Mapping[str, float]:
+    if validation is None:
+        return {}
+    if not callable(validation):
+        return {"validation_loss": evaluate(run.model, run.loss, validation)}
+    with mode(run.model, training=False), no_grad():
+        return dict(validation(run.model))
+
+
+def _save(run: Run) -> None:
+    for callback in run.callbacks:
+        callback.save(run)
+
+
+def _stop_if(interrupts: Interrupts) -> None:
+    if interrupts.noted:
+        raise KeyboardInterrupt

@@ -1,16 +1,21 @@
-"""The training loop and the digits."""
+"""The training loop."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gradcore as gc
 from gradcore import nn, optim
-from gradcore.train import Progress, accuracy, datasets, fit, train_step
+from gradcore.optim import lr_scheduler
+from gradcore.train import Callback, DivergedError, Progress, Run, accuracy, evaluate, fit, predict, train_step
 
 X = gc.tensor([[0.0], [1.0], [2.0]])
 Y = gc.tensor([[1.0], [3.0], [5.0]])
+mse = nn.functional.mse_loss
 
 
 def line() -> tuple[nn.Linear, optim.SGD]:
@@ -19,21 +24,44 @@ def line() -> tuple[nn.Linear, optim.SGD]:
     return model, optim.SGD(model.parameters(), lr=0.1)
 
 
+class Recorder(Callback):
+    """Remembers what was called, and how far the run was."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def begin(self, run: Run) -> None:
+        self.calls.append(("begin", run.step))
+
+    def after_step(self, run: Run) -> None:
+        self.calls.append(("after_step", run.step))
+
+    def after_epoch(self, run: Run, progress: Progress) -> None:
+        self.calls.append(("after_epoch", progress.epoch))
+
+    def save(self, run: Run) -> None:
+        self.calls.append(("save", run.epoch))
+
+    def end(self, run: Run) -> None:
+        self.calls.append(("end", run.step))
+
+    def close(self) -> None:
+        self.calls.append(("close", 0))
+
+
 def test_one_step() -> None:
     model, optimizer = line()
-    loss = train_step(model, nn.functional.mse_loss, optimizer, X, Y)
+    loss = train_step(model, mse, optimizer, X, Y)
     assert float(loss) == pytest.approx(35 / 3)
     assert not loss.requires_grad
     assert model.weight.numpy() == pytest.approx(0.1 * 2 * 13 / 3)
     assert model.bias.numpy() == pytest.approx(0.1 * 2 * 3)
 
 
-def test_fit_learns_and_reports() -> None:
+def test_fit_learns() -> None:
     model, optimizer = line()
-    reports: list[Progress] = []
-    history = fit(model.eval(), nn.functional.mse_loss, optimizer, lambda: [(X, Y)], 300, reports.append)
-    assert history == reports
-    assert [p.epoch for p in history] == list(range(1, 301))
+    history = fit(model.eval(), mse, optimizer, [(X, Y)], 300)
+    assert [p.epoch for p in history] == [p.step for p in history] == list(range(1, 301))
     assert history[0].loss == pytest.approx(35 / 3)
     assert history[-1].loss < 1e-4
     assert {p.samples for p in history} == {3}
@@ -43,64 +71,139 @@ def test_fit_learns_and_reports() -> None:
 def test_fit_weighs_batches_by_size() -> None:
     model, optimizer = line()
     optimizer.lr = 0.0
-    (progress,) = fit(model, nn.functional.mse_loss, optimizer, lambda: [(X[:1], Y[:1]), (X[1:], Y[1:])], 1)
+    (progress,) = fit(model, mse, optimizer, [(X[:1], Y[:1]), (X[1:], Y[1:])], 1)
     assert progress.loss == pytest.approx(35 / 3)
 
 
 def test_fit_needs_batches_in_every_epoch() -> None:
     model, optimizer = line()
-    once = iter([(X, Y)])
     with pytest.raises(ValueError, match="epoch 2 had no batches"):
-        fit(model, nn.functional.mse_loss, optimizer, lambda: once, 2)
+        fit(model, mse, optimizer, iter([(X, Y)]), 2)
 
 
-def test_accuracy_is_taken_in_evaluation_mode() -> None:
-    model = nn.Sequential(nn.Identity(), nn.Dropout(0.9))
-    scores = gc.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
-    assert accuracy(model, scores, gc.tensor([0, 1, 0, 0])) == 0.75
+def test_callbacks_are_called_in_order() -> None:
+    model, optimizer = line()
+    first, second = Recorder(), Recorder()
+    fit(model, mse, optimizer, [(X, Y), (X, Y)], 2, callbacks=[first, second])
+    steps = [("after_step", 1), ("after_step", 2), ("after_epoch", 1), ("save", 1)]
+    steps += [("after_step", 3), ("after_step", 4), ("after_epoch", 2), ("save", 2)]
+    assert first.calls == second.calls == [("begin", 0), *steps, ("end", 4), ("close", 0)]
+
+
+def test_callbacks_are_closed_after_an_error() -> None:
+    class Fail(Callback):
+        def close(self) -> None:
+            raise OSError("no space left")
+
+    recorder = Recorder()
+    model, optimizer = line()
+    with pytest.raises(OSError, match="no space left") as raised:
+        fit(model, lambda out, y: None * out, optimizer, [(X, Y)], 1, callbacks=[Fail(), recorder])
+    assert isinstance(raised.value.__context__, TypeError)
+    assert recorder.calls == [("begin", 0), ("close", 0)]
     assert model.training
 
 
-@pytest.fixture(scope="module")
-def digits() -> datasets.Split:
-    pytest.importorskip("sklearn", reason="the demo extra is not installed")
-    gc.random.seed(0)
-    return datasets.digits()
+def test_a_callback_can_stop_the_run() -> None:
+    class Stop(Callback):
+        def after_epoch(self, run: Run, progress: Progress) -> None:
+            self.stop = progress.epoch == 3
+
+    model, optimizer = line()
+    assert len(fit(model, mse, optimizer, [(X, Y)], 9, callbacks=[Stop()])) == 3
 
 
-def test_digits_are_split_by_class(digits: datasets.Split) -> None:
-    assert len(digits.train_x) + len(digits.test_x) == 1797
-    train, test = (np.bincount(y.numpy(), minlength=10) for y in (digits.train_y, digits.test_y))
-    np.testing.assert_allclose(test / (train + test), 0.2, atol=0.003)
-    rows = {row.tobytes() for row in digits.train_x.numpy()}
-    assert sum(row.tobytes() in rows for row in digits.test_x.numpy()) == 0
+def test_validation_on_batches() -> None:
+    model, optimizer = line()
+    history = fit(model, mse, optimizer, [(X, Y)], 2, validation=[(X, Y)])
+    assert history[0].measures == {"validation_loss": pytest.approx(history[1].loss)}
+    assert history[0].number("validation_loss") == history[0].measures["validation_loss"]
+    with pytest.raises(KeyError, match="nothing called 'accuracy' is measured; there is loss, validation_loss"):
+        history[0].number("accuracy")
 
 
-def test_digits_are_standardised_by_the_training_part(digits: datasets.Split) -> None:
-    x = digits.train_x.numpy()
-    assert x.dtype == np.float32
-    deviation = x.std(0)
-    np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(deviation[deviation > 0], 1, atol=1e-3)
-    assert abs(digits.test_x.numpy().mean()) > 1e-6
+def test_validation_by_a_function_sees_an_evaluated_model() -> None:
+    model, optimizer = line()
+
+    def measure(model: nn.Module) -> Mapping[str, float]:
+        assert not model.training
+        assert not model(X).requires_grad
+        return {"slope": float(model(X)[1, 0] - model(X)[0, 0])}
+
+    assert fit(model, mse, optimizer, [(X, Y)], 300, validation=measure)[-1].measures["slope"] == pytest.approx(2, 0.01)
 
 
-def test_digits_follow_the_seed(digits: datasets.Split) -> None:
-    gc.random.seed(0)
-    again, other = datasets.digits(), datasets.digits()
-    for a, b in zip(digits, again, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
-    assert (other.test_y.numpy() != again.test_y.numpy()).any()
+def test_measures_must_stay_the_same() -> None:
+    names = iter("ab")
+    model, optimizer = line()
+    with pytest.raises(ValueError, match=r"gave \['a'\] in the epoch before and \['b'\] now"):
+        fit(model, mse, optimizer, [(X, Y)], 2, validation=lambda model: {next(names): 0.0})
 
 
-def test_batches_are_shuffled_anew_and_complete() -> None:
-    x = gc.arange(10)
-    batches = datasets.shuffled(x, x, 4)
-    gc.random.seed(0)
-    first, second = ([pair for pair in batches()] for _ in range(2))  # noqa: C416
-    assert [len(a) for a, _ in first] == [4, 4, 2]
-    orders = [np.concatenate([a.numpy() for a, _ in epoch]) for epoch in (first, second)]
-    assert (orders[0] != orders[1]).any()
-    for order in orders:
-        assert sorted(order) == list(range(10))
-    assert all((a.numpy() == b.numpy()).all() for a, b in first)
+@pytest.mark.parametrize(("on", "count"), [("step", 6), ("epoch", 3)])
+def test_schedules_take_steps(on: str, count: int) -> None:
+    model, optimizer = line()
+    schedule = lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    fit(model, mse, optimizer, [(X, Y), (X, Y)], 3, schedule=schedule, schedule_on=on)
+    assert optimizer.lr == pytest.approx(0.1 * 0.5**count)
+
+
+def test_a_schedule_can_follow_a_measure() -> None:
+    model, optimizer = line()
+    schedule = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    fit(
+        model,
+        mse,
+        optimizer,
+        [(X, Y)],
+        4,
+        schedule=schedule,
+        schedule_on="flat",
+        validation=lambda model: {"flat": 1.0},
+    )
+    assert optimizer.lr == 0.05
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_loss_that_is_not_finite_names_epoch_and_step(value: float) -> None:
+    losses = iter([1.0, 2.0, 3.0, 4.0, value, 1.0])
+    model, optimizer = line()
+
+    def loss(out: Any, y: Any) -> Any:
+        return mse(out, y) * 0.0 + next(losses)
+
+    with pytest.raises(DivergedError, match=rf"the loss is {value:g} in epoch 2, step 5; try a smaller learning rate"):
+        fit(model, loss, optimizer, [(X, Y)] * 3, 2)
+
+
+def test_a_measure_that_is_not_finite_ends_the_run() -> None:
+    model, optimizer = line()
+    with pytest.raises(DivergedError, match="r2 is nan after epoch 1"):
+        fit(model, mse, optimizer, [(X, Y)], 2, validation=lambda model: {"r2": float("nan")})
+
+
+def test_losses_of_half_precision_are_summed_exactly() -> None:
+    x = gc.zeros(5000, 1, dtype="float16")
+    y = gc.full((5000, 1), 100.0, dtype="float16")
+    model = line()[0].to("float16")
+    frozen = optim.SGD(model.parameters(), lr=0.0)
+    (progress,) = fit(model, mse, frozen, [(x, y)] * 2, 1)
+    assert progress.loss == 10000.0
+
+
+def test_modules_keep_their_modes() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5).eval())
+    predict(model, X)
+    fit(model, mse, optim.SGD(model.parameters()), [(X, Y)], 1, validation=[(X, Y)])
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_measures_are_taken_in_evaluation_mode() -> None:
+    model = nn.Sequential(nn.Identity(), nn.Dropout(0.9))
+    scores = gc.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 1.0]])
+    assert accuracy(model, scores, gc.tensor([0, 1, 0, 0])) == 0.75
+    assert (predict(model, scores).numpy() == scores.numpy()).all()
+    assert evaluate(model, mse, [(scores[:1], scores[:1]), (scores[1:], scores[1:] + 1)]) == 0.75
+    assert model.training
+    with pytest.raises(ValueError, match="no examples"):
+        evaluate(model, mse, [])

@@ -1,0 +1,79 @@
+"""How good a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gradcore.autodiff.tape import no_grad
+from gradcore.nn.module import Module
+
+
+@contextmanager
+def mode(model: Module, training: bool) -> Iterator[None]:
+    """The model trains, or is evaluated, while the block runs; then each of its modules is in its old mode."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+def predict(model: Module, x: Any) -> Any:
+    """What a model gives for x, in evaluation mode and without a record.
+
+    >>> import gradcore as gc
+    >>> predict(gc.nn.Sequential(gc.nn.Dropout(0.5)), gc.ones(3))
+    tensor([1., 1., 1.], dtype=float32, device='cpu')
+    """
+    with mode(model, training=False), no_grad():
+        return model(x)
+
+
+def evaluate(model: Module, loss: Callable[..., Any], data: Iterable[tuple[Any, Any]]) -> float:
+    """Mean loss over the examples of some batches, in evaluation mode; one number is read back.
+
+    Args:
+        model: called with the x of a batch.
+        loss: called with the model's output and the y of a batch; the mean over its examples.
+        data: pairs (x, y) whose first axes are the examples.
+
+    Raises:
+        ValueError: there are no examples.
+
+    Example:
+        >>> import gradcore as gc
+        >>> evaluate(gc.nn.Identity(), gc.nn.functional.mse_loss, [(gc.ones(2, 1), gc.zeros(2, 1))])
+        1.0
+    """
+    total: Any = 0.0
+    samples = 0
+    for x, y in data:
+        with no_grad():
+            total = total + loss(predict(model, x), y).astype(np.float64) * len(x)
+        samples += len(x)
+    if not samples:
+        raise ValueError("there are no examples to evaluate the model on")
+    return float(total) / samples
+
+
+def accuracy(model: Module, x: Any, labels: Any) -> float:
+    """Share of examples whose largest output is at their label; the model is in evaluation mode during the call.
+
+    Args:
+        model: gives (examples, classes).
+        x: its input.
+        labels: integers of shape (examples,).
+
+    Example:
+        >>> import gradcore as gc
+        >>> scores = gc.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> accuracy(gc.nn.Identity(), scores, gc.tensor([0, 0]))
+        0.5
+    """
+    return float((predict(model, x).numpy().argmax(-1) == labels.numpy()).mean())
