@@ -1,4 +1,4 @@
-"""Print the op table into `docs/ops.md`: `python -m gradcore.ops.print_table`.
+"""Print the op table into `docs/ops.md`: `python -m gradcore.ops.print_table`, in a clone of the repository.
 
 A test fails when the page is not what the table gives today.
 """
@@ -15,7 +15,7 @@ import gradcore.ops
 from gradcore.core.op import OPS
 from gradcore.ops.table import Row, heading, rows, summary
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "ops.md"
+PAGE = Path("docs") / "ops.md"
 HEADER = """\
 # The op table
 
