@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -166,6 +167,13 @@ def item(self: Tensor) -> Any:
     return array.item()
 
 
+def as_index(self: Tensor) -> int:
+    """The only element of an integer tensor without axes, for slices and `range`."""
+    if self.shape or self.dtype.kind not in "iu":
+        raise TypeError(f"only an integer tensor without axes can be an index, not {self.dtype}{list(self.shape)}")
+    return int(item(self))
+
+
 def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
     """What NumPy's functions call.  It refuses where the result would lose its gradient without a word."""
     if isinstance(self, Traced) or self.node is not None:
@@ -260,6 +268,18 @@ def raise_to(self: Any, exponent: Any) -> Any:
     return ops.power(self, exponent)
 
 
+def _on_booleans(function: Attribute, symbol: str) -> Attribute:
+    """An operator that NumPy would apply to the bits of integers; here it is logic only."""
+
+    def operator(*operands: Any) -> Any:
+        kinds = [np.dtype(getattr(x, "dtype", type(x))) for x in operands]
+        if any(kind != np.bool_ for kind in kinds):
+            raise TypeError(f"{symbol} takes boolean tensors, such as x > 0, not {' and '.join(map(str, kinds))}")
+        return function(*operands)
+
+    return operator
+
+
 COMPARABLE = (Tensor, Cell, np.ndarray, np.generic, int, float)
 
 
@@ -289,6 +309,14 @@ OPERATORS: dict[str, Attribute] = {
     "__rfloordiv__": _reflected(ops.floor_divide),
     "__matmul__": ops.matmul,
     "__rmatmul__": _reflected(ops.matmul),
+    "__and__": _on_booleans(ops.logical_and, "&"),
+    "__rand__": _on_booleans(ops.logical_and, "&"),
+    "__or__": _on_booleans(ops.logical_or, "|"),
+    "__ror__": _on_booleans(ops.logical_or, "|"),
+    "__xor__": _on_booleans(ops.logical_xor, "^"),
+    "__rxor__": _on_booleans(ops.logical_xor, "^"),
+    "__invert__": _on_booleans(ops.logical_not, "~"),
+    "__pos__": lambda x: x,
     "__neg__": ops.neg,
     "__abs__": ops.abs,
     "__lt__": ops.less,
@@ -316,6 +344,7 @@ def attach() -> None:
     """Give Tensor its operators and methods, and cells the same through `read()`."""
     functions = {**OPERATORS, **{name: getattr(ops, name) for name in METHODS}}
     functions |= {"astype": ops.cast, "numpy": numpy, "item": item, "detach": detach, "to": to, "backward": backward}
+    functions |= {"tolist": lambda x: numpy(x).tolist(), "__index__": as_index}
     functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
     functions |= {"__float__": lambda x: float(item(x)), "__int__": lambda x: int(item(x))}
     functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad, "__setitem__": set_item}
@@ -327,7 +356,8 @@ def attach() -> None:
     for name, function in properties.items():
         setattr(Tensor, name, property(function))
         setattr(Cell, name, property(_through_cell(function)))
-    for name in ("shape", "dtype", "ndim"):
+    Tensor.size = property(lambda x: math.prod(x.shape))  # type: ignore[attr-defined]
+    for name in ("shape", "dtype", "ndim", "size"):
         setattr(Cell, name, property(_through_cell(attrgetter(name))))
     plain: dict[str, Any] = {"__eq__": _compared(ops.equal), "__ne__": _compared(ops.not_equal)}
     plain |= {"__hash__": object.__hash__, "__repr__": describe, "__format__": formatted, "__array_ufunc__": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-EXTRAS = {"typer": "cli", "tqdm": "cli", "sklearn": "demo", "matplotlib": "plot", "tensorboardX": "tensorboard"}
+OPTIONAL = {name: name for name in ("typer", "tqdm", "matplotlib", "tensorboardX")} | {"sklearn": "scikit-learn"}
 INTERRUPTED = 130
 
 
@@ -19,10 +19,10 @@ def main() -> None:
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
     except ImportError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in EXTRAS:
+        module = (error.name or "").split(".")[0]
+        if module not in OPTIONAL:
             raise
-        _stop(f'{package} is not installed; run: pip install "gradcore[{EXTRAS[package]}]"', 2)
+        _stop(f"{OPTIONAL[module]} is not installed; run: pip install {OPTIONAL[module]}", 2)
 
 
 def _run() -> int:
@@ -60,7 +60,8 @@ def _explain(message: str) -> int:
     if message.startswith("Usage:"):
         print(message, file=sys.stderr)
         return 2
-    _stop(f"{message.rstrip('.')}; see gradcore --help", 2)
+    message = message.replace("Value error, ", "").rstrip(".")  # pydantic's words in newer versions of typer
+    _stop(f"{message}; see gradcore --help", 2)
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -86,14 +86,14 @@ def advice(driver: str | None) -> str:
     """What to install for the other device.
 
     >>> advice("12.4")
-    'for CUDA, once kernels are launched: pip install "gradcore[cuda12]"'
+    'for CUDA, once kernels are launched: pip install cupy-cuda12x'
     """
     if driver is None:
         return "for CUDA: no NVIDIA driver was found; install one first (https://www.nvidia.com/drivers)"
     major = int(driver.split(".")[0])
     if major < 12:
         return f"for CUDA: the driver supports CUDA {driver}; gradcore needs 12 or newer, so update the driver"
-    return f'for CUDA, once kernels are launched: pip install "gradcore[cuda{min(major, 13)}]"'
+    return f"for CUDA, once kernels are launched: pip install cupy-cuda{min(major, 13)}x"
 
 
 def _blas() -> str | None:
@@ -121,7 +121,7 @@ def _table(report: dict[str, Any]) -> str:
     ]
     rows += [("cupy", report["cupy"]), ("cuda driver", report["cuda_driver"]), ("nvidia-smi", report["nvidia_smi"])]
     for extra, packages in report["extras"].items():
-        rows.append((f"[{extra}]", _packages(packages) + _cure(extra, packages)))
+        rows.append((f"[{extra}]", _packages(packages) + _cure(packages)))
     rows += [("device", f"{report['device']}: {report['reason']}"), ("", report["advice"])]
     rows.append(("self-check", "a gradient is right" if report["works"] else f"FAILED: {report['problem']}"))
     return "\n".join(_row(name, value or "not found") for name, value in rows)
@@ -136,5 +136,6 @@ def _packages(packages: dict[str, str | None]) -> str:
     return ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
 
 
-def _cure(extra: str, packages: dict[str, str | None]) -> str:
-    return "" if all(packages.values()) else f'; pip install "gradcore[{extra}]"'
+def _cure(packages: dict[str, str | None]) -> str:
+    missing = [name for name, version in packages.items() if version is None]
+    return f"; pip install {' '.join(missing)}" if missing else ""

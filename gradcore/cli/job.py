@@ -33,13 +33,24 @@ class Job:
     schedule_on: str
 
 
-def job(settings: Settings) -> Job:
-    """Make it, with random numbers from the settings' seed."""
+def job(settings: Settings, resume: str | None = None) -> Job:
+    """Make it, with random numbers from the settings' seed.
+
+    Args:
+        settings: what decides the bits.
+        resume: file of the saved run with these settings, if there is one.
+
+    Raises:
+        CommandError: they contradict the data, or the network in that file.
+    """
     from gradcore import nn, random
 
     random.seed(settings.seed)
     split = _split(settings)
-    model = _network([split.features, *settings.hidden, split.task.outputs], settings)
+    widths = [split.features, *settings.hidden, split.task.outputs]
+    if resume is not None:
+        _check_network(resume, widths)
+    model = _network(widths, settings)
     loss = nn.functional.cross_entropy if split.task.classes else nn.functional.mse_loss
     optimizer = _optimizer(model, settings)
     loader, validation = _loaders(split, settings)
@@ -56,6 +67,18 @@ def _split(settings: Settings) -> Split:
     load = getattr(data.datasets, settings.data.replace("-", "_"))
     split: Split = load(dtype=settings.dtype)
     return split
+
+
+def _check_network(path: str, widths: list[int]) -> None:
+    """Before memory is taken for a network of these widths: is it the one in the file?"""
+    from gradcore.io import read
+
+    tensors = read(path)[0]
+    for number, (before, after) in enumerate(pairwise(widths)):
+        name = f"model.{2 * number}.weight"
+        if name not in tensors or tensors[name].shape != (after, before):
+            found = list(tensors[name].shape) if name in tensors else "missing"
+            raise CommandError(f"{path} does not fit: {name} is {found} there and {[after, before]} in its settings", 2)
 
 
 def _network(widths: list[int], settings: Settings) -> nn.Sequential:

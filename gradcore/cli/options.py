@@ -70,15 +70,18 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
+LARGEST = 3e38  # what float32 can hold
+
+
 def _positive(value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value} is not a positive number")
+    if value is not None and not 0 < value <= LARGEST:
+        raise typer.BadParameter(f"{value} is not a positive number up to {LARGEST:g}")
     return value
 
 
 def _not_negative(value: float | None) -> float | None:
-    if value is not None and not 0 <= value < float("inf"):
-        raise typer.BadParameter(f"{value} is not a finite number from 0 on")
+    if value is not None and not 0 <= value <= LARGEST:
+        raise typer.BadParameter(f"{value} is not a number from 0 to {LARGEST:g}")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -129,7 +128,7 @@ def _plausible(stored: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(stored[name], str) and stored[name] in list(kind) for name, kind in choices.items())
         and all(_counts(stored[name]) for name in ("epochs", "batch_size"))
-        and all(type(stored[name]) in (int, float) and 0 <= stored[name] < math.inf for name in ("lr", "weight_decay"))
+        and all(type(stored[n]) in (int, float) and 0 <= stored[n] <= options.LARGEST for n in ("lr", "weight_decay"))
         and type(stored["seed"]) is int
         and 0 <= stored["seed"] < 2**64
         and isinstance(hidden, list)

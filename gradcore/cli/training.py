@@ -82,7 +82,7 @@ def train(settings: Settings, files: dict[str, Any]) -> Outcome:
 
     from gradcore.train import predict
 
-    made = job(settings)
+    made = job(settings, files["resume"])
     with np.errstate(all="ignore"):
         start = time.perf_counter()
         history, before = _fit(made, settings, files)
@@ -103,7 +103,7 @@ def _fit(made: Job, settings: Settings, files: dict[str, Any]) -> tuple[list[Pro
             if run.epoch > run.epochs:
                 raise CommandError(f"{files['resume']} has {run.epoch} epochs behind it; give more --epochs", 2)
 
-    first, last = Start(), _checkpoint(settings, files)
+    first, last = Start(), _checkpoint(made, settings, files)
     callbacks = [first, *_callbacks(settings, files), last]
     schedule = {"schedule": made.schedule, "schedule_on": made.schedule_on, "validation": made.validation}
     options = {**schedule, "callbacks": callbacks, "resume": files["resume"]}
@@ -124,10 +124,11 @@ def _saved(checkpoint: Checkpoint) -> str:
     return f"; saved to {checkpoint.path}; go on with --resume {checkpoint.path}" if checkpoint.saved else ""
 
 
-def _checkpoint(settings: Settings, files: dict[str, Any]) -> Checkpoint:
+def _checkpoint(made: Job, settings: Settings, files: dict[str, Any]) -> Checkpoint:
     from gradcore.train import Checkpoint
 
-    return Checkpoint(files["save"], metadata={"settings": saved(settings), "digest": digest(settings)})
+    metadata = {"settings": saved(settings), "digest": digest(settings), "task": made.split.task.metadata()}
+    return Checkpoint(files["save"], metadata=metadata)
 
 
 def _callbacks(settings: Settings, files: dict[str, Any]) -> list[Callback]:

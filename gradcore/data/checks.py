@@ -16,12 +16,12 @@ class DataError(GradcoreError, ValueError):
 
 
 def checked(x: Any, y: Any, task: str | None, where: str) -> tuple[Any, Any]:
-    """Features as float64 (examples, features); targets as int64 classes or float64 numbers, (examples,).
+    """Features as float64 (examples, features); targets as classes, int64 or text, or float64 numbers, (examples,).
 
     Args:
         x: one row per example.
         y: one target per example.
-        task: "classification", "regression", or None: integers are classes, floats are numbers.
+        task: "classification", "regression", or None: integers and text are classes, floats are numbers.
         where: start of the messages.
 
     Raises:
@@ -34,7 +34,8 @@ def checked(x: Any, y: Any, task: str | None, where: str) -> tuple[Any, Any]:
     """
     if task not in (None, *TASKS):
         raise DataError(f"{where}: {task!r} is not a task; choose one of {', '.join(TASKS)}")
-    x, y = (_numbers(name, np.asarray(array), where) for name, array in (("X", x), ("y", y)))
+    x, y = _numbers("X", np.asarray(x), where), np.asarray(y)
+    y = y.astype(str) if y.dtype.kind in "UT" and task != "regression" else _numbers("y", y, where)
     x, y = _features(x, where), _column(y, where)
     if len(x) != len(y):
         raise DataError(f"{where}: X has {len(x)} examples and y has {len(y)}; give one target for each example")
@@ -44,6 +45,22 @@ def checked(x: Any, y: Any, task: str | None, where: str) -> tuple[Any, Any]:
         _finite(name, array, where)
     classes = y.dtype.kind != "f" if task is None else task == "classification"
     return x, _classes(y, where) if classes else _targets(y, where)
+
+
+def checked_features(x: Any, where: str) -> Any:
+    """Features without targets, as `checked` gives them.
+
+    Raises:
+        DataError: they cannot be used.
+
+    Example:
+        >>> checked_features([[1, 2], [3, 4]], "data")
+        array([[1., 2.],
+               [3., 4.]])
+    """
+    x = _features(_numbers("X", np.asarray(x), where), where)
+    _finite("X", x, where)
+    return x
 
 
 def _numbers(name: str, array: Any, where: str) -> Any:
@@ -59,7 +76,8 @@ def _numbers(name: str, array: Any, where: str) -> Any:
     }
     if array.dtype.kind not in "fiub":
         kind = wrong.get(array.dtype.kind, str(array.dtype))
-        raise DataError(f"{where}: {name} holds {kind}; it must hold real numbers")
+        wanted = "real numbers, or text that names classes" if name == "y" else "real numbers"
+        raise DataError(f"{where}: {name} holds {kind}; it must hold {wanted}")
     if array.dtype.kind != "f":
         return array
     with np.errstate(over="ignore"):
@@ -88,12 +106,7 @@ def _finite(name: str, array: Any, where: str) -> None:
 
 
 def _classes(y: Any, where: str) -> Any:
-    whole = y == np.floor(y) if y.dtype.kind == "f" else np.ones(len(y), bool)
-    if not whole.all():
-        raise DataError(f"{where}: {y[~whole][0]} in y is not a class; number the classes, or choose regression")
-    if y.dtype.kind in "fu" and int(np.abs(y).max()) >= 2**63:
-        raise DataError(f"{where}: {y.max()} in y is too large for a class; number the classes from 0")
-    y = y.astype(np.int64)
+    y = y if y.dtype.kind == "U" else _class_numbers(y, where)
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2:
         raise DataError(f"{where}: y holds one class only ({labels[0]}); give examples of two or more")
@@ -102,6 +115,15 @@ def _classes(y: Any, where: str) -> Any:
         advice = "give more, for training and testing, or choose regression"
         raise DataError(f"{where}: class {label} has a single example; {advice}")
     return y
+
+
+def _class_numbers(y: Any, where: str) -> Any:
+    whole = y == np.floor(y) if y.dtype.kind == "f" else np.ones(len(y), bool)
+    if not whole.all():
+        raise DataError(f"{where}: {y[~whole][0]} in y is not a class; number the classes, or choose regression")
+    if y.dtype.kind in "fu" and int(np.abs(y).max()) >= 2**63:
+        raise DataError(f"{where}: {y.max()} in y is too large for a class; number the classes from 0")
+    return y.astype(np.int64)
 
 
 def _targets(y: Any, where: str) -> Any:

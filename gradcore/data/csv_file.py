@@ -16,10 +16,11 @@ from gradcore.data.checks import DataError
 
 Row = tuple[int, list[str]]  # number of the line, and its cells
 TARGETS = ("y", "target")
+LONGEST_LABEL = 100  # characters
 
 
 def read_csv(path: Path) -> tuple[Any, Any]:
-    r"""Features and targets.  Targets are integers if all are written without a point.
+    r"""Features and targets.  Targets are integers if all are written without a point, and text if none is a number.
 
     Args:
         path: of the file.
@@ -67,15 +68,21 @@ def _examples(path: str, rows: Iterator[Row]) -> tuple[Any, Any]:
     header = start if _is_header(start) else None
     target = _target(path, header, len(start))
     names = [repr(name) for name in header] if header else [str(number + 1) for number in range(len(start))]
-    features, targets, whole = array("d"), [], True
+    features, targets, whole, text = array("d"), [], True, False
     for line, cells in rows if header else chain([first], rows):
-        features.extend(_numbers(cells) or _refused(f"{path}, line {line}", names, cells))
+        where = f"{path}, line {line}"
         targets.append(cells[target].strip())
+        text = text if targets[1:] else not _is_number(targets[0])
+        if text:
+            _check_label(where, names[target], targets[-1])
+            cells[target] = "0"
+        features.extend(_numbers(cells) or _refused(where, names, cells))
         whole = whole and targets[-1].lstrip("+-").isdecimal()
     if not targets:
         raise DataError(f"{path} has a line of names but no examples")
     table = np.frombuffer(features).reshape(len(targets), -1)
-    return np.delete(table, target, 1), _whole(path, targets) if whole else table[:, target]
+    y = np.array(targets) if text else _whole(path, targets) if whole else table[:, target]
+    return np.delete(table, target, 1), y
 
 
 def _check_separator(path: str, cells: list[str]) -> None:
@@ -108,6 +115,16 @@ def _numbers(cells: list[str]) -> list[float]:
     except ValueError:
         return []
     return numbers if all(map(math.isfinite, numbers)) else []
+
+
+def _check_label(where: str, name: str, cell: str) -> None:
+    if not cell or "\0" in cell:
+        _refused(where, [name], [cell])
+    if _is_number(cell):
+        advice = "is a number, but the targets before it are text; number the classes"
+        raise DataError(f"{where}, column {name}: {_short(cell)} {advice}")
+    if len(cell) > LONGEST_LABEL:
+        raise DataError(f"{where}, column {name}: {_short(cell)} is too long to name a class; number the classes")
 
 
 def _is_number(cell: str) -> bool:

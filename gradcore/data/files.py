@@ -18,15 +18,16 @@ def read_file(path: str | Path, task: str | None = None) -> tuple[Any, Any]:
     r"""Examples from a file: `FILE.npz` with arrays X and y, or `FILE.csv`.
 
     A CSV file may start with a line of names; the column named y or target, else the last one, is the target.  Integer
-    targets are classes, others are numbers to predict; a column of a CSV file is integer if each number is written
-    without a point.  Files of up to 1 GiB are read, and nothing in them is run.
+    and text targets are classes, others are numbers to predict; a column of a CSV file is integer if each number is
+    written without a point, and text if it holds no numbers.  Files of up to 1 GiB are read, and nothing
+    in them is run.
 
     Args:
         path: of the file.
         task: "classification" or "regression" to decide by yourself.
 
     Returns:
-        Features, float64 (examples, features), and targets (examples,): int64 classes or float64 numbers.
+        Features, float64 (examples, features), and targets (examples,): classes, int64 or text, or float64 numbers.
 
     Raises:
         DataError: the file cannot be read or used; one line says what is wrong, and where.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,73 +11,8 @@ import numpy as np
 from gradcore import random
 from gradcore.core.tensor import Tensor
 from gradcore.data.checks import DataError, checked
+from gradcore.data.task import Task, standardised
 from gradcore.tensor import tensor
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a network's outputs mean, and how good they are.
-
-    Attributes:
-        kind: "classification" or "regression".
-        classes: the user's label of each class; empty for regression.
-        mean: what was subtracted from the targets of a regression.
-        scale: what they were divided by then.
-
-    Example:
-        >>> import gradcore as gc
-        >>> task = Task("classification", classes=(10, 20))
-        >>> task.outputs
-        2
-        >>> scores = gc.tensor([[0.1, 0.9], [0.8, 0.2]])
-        >>> task.predicted(scores)
-        array([20, 10])
-        >>> task.scores(scores, gc.tensor([1, 1]))
-        {'accuracy': 0.5}
-    """
-
-    kind: str
-    classes: tuple[int, ...] = ()
-    mean: float = 0.0
-    scale: float = 1.0
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers the network gives for an example."""
-        return len(self.classes) or 1
-
-    def actual(self, y: Tensor) -> Any:
-        """Targets in the user's labels or units, a NumPy array (examples,).
-
-        Args:
-            y: targets of the Split.
-        """
-        return np.array(self.classes)[y.numpy()] if self.classes else self._units(y)
-
-    def predicted(self, outputs: Tensor) -> Any:
-        """What the network says, in the user's labels or units, a NumPy array (examples,).
-
-        Args:
-            outputs: of shape (examples, task.outputs).
-        """
-        return np.array(self.classes)[outputs.numpy().argmax(1)] if self.classes else self._units(outputs)
-
-    def _units(self, y: Tensor) -> Any:
-        return y.numpy()[:, 0].astype(np.float64) * self.scale + self.mean
-
-    def scores(self, outputs: Tensor, y: Tensor) -> dict[str, float]:
-        """{"accuracy"} for classes; {"r2", "rmse"} for numbers, the error in the user's units.
-
-        Args:
-            outputs: of shape (examples, task.outputs).
-            y: targets of the Split.
-        """
-        predicted, actual = self.predicted(outputs), self.actual(y)
-        if self.classes:
-            return {"accuracy": float((predicted == actual).mean())}
-        error = ((predicted - actual) ** 2).mean()
-        spread = actual.var()
-        return {"r2": float(1 - error / spread) if spread else float("nan"), "rmse": float(np.sqrt(error))}
 
 
 class Split(NamedTuple):
@@ -118,7 +53,7 @@ def prepare(
     Args:
         x: numbers, (examples, ...); further axes become one.
         y: targets, (examples,).
-        task: "classification", "regression", or None: integers are classes, floats are numbers.
+        task: "classification", "regression", or None: integers and text are classes, floats are numbers.
         test_share: share of the examples for testing, in (0, 1).
         dtype: of the tensors: float16, float32 or float64.
         source: where they come from, the start of every message.
@@ -156,7 +91,8 @@ def _split(x: Any, y: Any, test_share: float, dtype: Any) -> Split:
     else:
         test = _stratified(numbers, test_share)
         y, task = numbers, Task("classification", tuple(labels.tolist()))
-    x, _, _ = _standardised(x, ~test, dtype, "X")
+    x, means, scales = _standardised(x, ~test, dtype, "X")
+    task = replace(task, feature_means=tuple(means.tolist()), feature_scales=tuple(scales.tolist()), dtype=dtype.name)
     return Split(tensor(x[~test]), tensor(y[~test]), tensor(x[test]), tensor(y[test]), task)
 
 
@@ -176,8 +112,5 @@ def _standardised(x: Any, train: Any, dtype: Any, name: str) -> tuple[Any, Any, 
     varies = like.max(axis=0) > like.min(axis=0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         mean, deviation = like.mean(axis=0), np.where(varies, like.std(axis=0), 0)
-        result = ((x - mean) * np.where(varies, 1 / deviation, 0)).astype(dtype)
-    if not np.isfinite(result).all():
-        column = np.argwhere(~np.isfinite(result))[0][1]
-        raise DataError(f"values in column {column} of {name} are too far apart for {dtype}; rescale it")
-    return result, mean, deviation
+        factor = np.where(varies, 1 / deviation, 0)
+    return standardised(x, mean, factor, dtype, name), mean, deviation

@@ -34,7 +34,7 @@ def two_layer() -> tuple[str, Callable[[], Any]]:
     hidden_bias = nn.Parameter(np.array([0.1, -0.2]))
     weight = nn.Parameter(np.array([0.4, -0.3]))
     bias = nn.Parameter(np.array(0.05))
-    x = tensor(np.array([0.5, 0.8]))
+    x = tensor(np.array([[0.5, 0.8]]))
 
     def loss() -> Any:
         z = x @ hidden_weight + hidden_bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,9 @@ from gradcore.core.cell import Cell
 from gradcore.core.tensor import Tensor
 
 
-def clip_grad_norm_(parameters: Iterable[Cell] | Cell, max_norm: float, error_if_nonfinite: bool = False) -> Any:
+def clip_grad_norm_(
+    parameters: Iterable[Cell] | Cell, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Any:
     """Scale all gradients by one factor so that their common norm is at most `max_norm` (Pascanu et al., 2013).
 
     Nothing is read back from the device, so it can be captured.  A norm that is NaN makes all gradients NaN; an
@@ -22,15 +25,16 @@ def clip_grad_norm_(parameters: Iterable[Cell] | Cell, max_norm: float, error_if
     Args:
         parameters: those without a gradient are skipped.
         max_norm: the largest norm that is left as it is.
+        norm_type: 2 for the square root of the sum of all squared elements, `math.inf` for the largest absolute value.
         error_if_nonfinite: read the norm back, and raise where it is infinite or NaN; gradients are as they were then.
 
     Returns:
-        The norm before scaling: the square root of the sum of all squared elements, a 0-d Tensor.
+        The norm before scaling, a 0-d Tensor.
 
     Raises:
         RuntimeError: the norm is infinite or NaN, and `error_if_nonfinite`.
         TypeError: something is not a parameter.
-        ValueError: `max_norm` is negative or not a number.
+        ValueError: `max_norm` is negative or not a number, or `norm_type` is neither 2 nor infinite.
 
     Example:
         >>> import gradcore as gc
@@ -41,8 +45,10 @@ def clip_grad_norm_(parameters: Iterable[Cell] | Cell, max_norm: float, error_if
     """
     if not isinstance(max_norm, Tensor) and not max_norm >= 0:
         raise ValueError(f"max_norm must be a number that is not negative, not {max_norm}")
+    if norm_type not in (2, math.inf):
+        raise ValueError(f"norm_type must be 2 or math.inf, not {norm_type}")
     present = _gradients(parameters, "clip_grad_norm_")
-    total = ops.sqrt(_sum_of_squares([g for _, g in present]))
+    total = _norm([g for _, g in present], norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(f"the norm of the gradients is {float(total)}; skip the step, or lower the learning rate")
     factor = ops.minimum(max_norm / (total + 1e-6), 1.0)
@@ -91,9 +97,10 @@ def _gradients(given: Any, name: str) -> list[tuple[Cell, Any]]:
     return [(cell, g) for cell, g in grads if g is not None]
 
 
-def _sum_of_squares(grads: list[Any]) -> Any:
-    total: Any = None
-    for g in grads:
-        part = ops.sum(ops.square(ops.cast(g, np.float32) if g.dtype == np.float16 else g))
-        total = part if total is None else total + part
-    return Tensor(np.zeros((), np.float32)) if total is None else total
+def _norm(grads: list[Any], norm_type: float) -> Any:
+    wide = [ops.cast(g, np.float32) if g.dtype == np.float16 else g for g in grads if math.prod(g.shape)]
+    if not wide:
+        return Tensor(np.zeros((), np.float32))
+    if norm_type == 2:
+        return ops.sqrt(functools.reduce(ops.add, [ops.sum(ops.square(g)) for g in wide]))
+    return functools.reduce(ops.maximum, [ops.max(ops.abs(g)) for g in wide])

@@ -176,6 +176,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 
     Returns:
         Tensor of shape (..., m).
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.linear(gc.tensor([1.0, 2.0]), gc.tensor([[10.0, 1.0]]), gc.tensor([0.5]))
+        tensor([12.5], dtype=float32, device='cpu')
     """
     if bias is None:
         return matmul(x, swapaxes(named_tensor(weight, "linear"), 0, 1))

@@ -174,7 +174,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     """Cross entropy between softmax(logits) and labels.
 
     Classes are on the last axis. PyTorch has them on axis 1; for (examples, classes) that is the same, for more axes
-    pass `moveaxis(logits, 1, -1)`.
+    pass `moveaxis(logits, 1, -1)`. PyTorch's `weight`, `ignore_index` and `label_smoothing` are not there: weigh or
+    select what reduction="none" gives, and pass smoothed labels as probabilities.
 
     Args:
         logits: tensor of shape (..., classes).

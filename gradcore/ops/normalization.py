@@ -161,5 +161,10 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Any:
         weight: tensor of shape (n,).
         bias: tensor of shape (n,).
         eps: added to the variance.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.layer_norm(gc.tensor([[1.0, 3.0]]), gc.ones(2), gc.zeros(2), 0.0)
+        tensor([[-1.,  1.]], dtype=float32, device='cpu')
     """
     return _layer_norm(x, weight, bias, eps)

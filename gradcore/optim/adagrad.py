@@ -56,7 +56,4 @@ class Adagrad(Optimizer):
         super().__init__(params, {**defaults, "initial_accumulator_value": initial_accumulator_value})
 
     def _op(self, options: Mapping[str, Any]) -> Op:
-        first = options["initial_accumulator_value"]
-        if not 0 <= first < float("inf"):
-            raise ValueError(f"initial_accumulator_value must be a finite number that is not negative, not {first}")
         return adagrad_op

@@ -16,7 +16,7 @@ from gradcore.core.op import Op
 from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
 from gradcore.ops.optimizers import hyper_of, slots_of
-from gradcore.optim.hyper import scalar
+from gradcore.optim.hyper import check_number, scalar
 
 
 class Group:
@@ -37,12 +37,13 @@ class Group:
         self.op = op
         self.parameters = parameters
         self.dtype = dtype = parameters[0].read().dtype
-        self.wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # a float16 step computes in float32
+        self.wide = computing(dtype)
         names = hyper_of(op)
         self.hyper = {key: Cell(scalar(options[key], self.wide), f"{name}.{key}") for key in names if key != "step"}
         self.count = Cell(scalar(0, np.float64), f"{name}.step") if "step" in names else None
         self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
         first = options.get("initial_accumulator_value", 0.0)
+        check_number("initial_accumulator_value", first, [dtype])
         self.slots = [[_slot(p, slot, first) for slot in slots_of(op)] for p in parameters]
         self.kinds: list[Any] = []
         self.expected: list[Any] = [(grad, (), ()) for grad in self.grads]
@@ -127,6 +128,11 @@ class Group:
                 f"parameter {name} is {value.dtype}{list(value.shape)} and cannot take a step with a gradient of "
                 f"{dtype}{list(shape)}; cast or reshape the gradient first"
             )
+
+
+def computing(dtype: Any) -> Any:
+    """The dtype in which a step of such parameters computes."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def _slot(parameter: Cell, name: str, first: float) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,20 +40,13 @@ class Hyper:
         return _shortest(finest)
 
     def __set__(self, optimizer: Any, value: Any) -> None:
-        self.check(value)
-        assign([cell for group in optimizer.param_groups for cell in group.cells(self.name)], value)
+        cells = [cell for group in optimizer.param_groups for cell in group.cells(self.name)]
+        self.check(value, [cell.read().dtype for cell in cells])
+        assign(cells, value)
 
-    def check(self, value: Any) -> None:
-        """Refuse what no step could use; of tensors only the shape is known."""
-        if isinstance(value, (Tensor, Cell, np.ndarray)):
-            shape = value.read().shape if isinstance(value, Cell) else value.shape
-            if shape != ():
-                raise ValueError(f"{self.name} must be one number, not a tensor of shape {shape}")
-        elif not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{self.name} must be a number, not {value!r}")
-        elif not 0 <= value < self.below:
-            limits = "a finite number that is not negative" if self.below == math.inf else f"in [0, {self.below:g})"
-            raise ValueError(f"{self.name} must be {limits}, not {value}")
+    def check(self, value: Any, dtypes: Iterable[Any]) -> None:
+        """Refuse what no step could use, as given or as rounded to one of these dtypes."""
+        check_number(self.name, value, dtypes, self.below)
 
 
 class ParamGroup(Mapping[str, Any]):
@@ -103,9 +97,19 @@ class ParamGroup(Mapping[str, Any]):
         self._known(name)
         return _finest([place[name].read().numpy() for place in self._places if name in place] or [np.zeros(())])
 
+    def check(self, name: str, value: Any) -> None:
+        """Refuse what cannot be assigned.
+
+        Raises:
+            KeyError: optimisers of this kind have no such hyperparameter.
+            TypeError: the value is not a number.
+            ValueError: it is out of range, or the group was made without this hyperparameter.
+        """
+        getattr(self._kind, name).check(value, [cell.read().dtype for cell in self.cells(name)])
+
     def __setitem__(self, name: str, value: Any) -> None:
         cells = self.cells(name)
-        getattr(self._kind, name).check(value)
+        self.check(name, value)
         assign(cells, value)
 
     def __iter__(self) -> Iterator[str]:
@@ -117,6 +121,27 @@ class ParamGroup(Mapping[str, Any]):
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={self[name]}" for name in self._names)
         return f"ParamGroup({len(self._params)} parameters, {values})"
+
+
+def check_number(name: str, value: Any, dtypes: Iterable[Any], below: float = math.inf) -> None:
+    """Refuse what is not in [0, below), as given or rounded to one of these dtypes; of tensors see only the shape."""
+    if isinstance(value, (Tensor, Cell, np.ndarray)):
+        shape = value.read().shape if isinstance(value, Cell) else value.shape
+        if shape != ():
+            raise ValueError(f"{name} must be one number, not a tensor of shape {shape}")
+        if not isinstance(value, np.ndarray):
+            return
+        value = value[()]
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    limits = "a finite number that is not negative" if below == math.inf else f"in [0, {below:g})"
+    if not 0 <= value < below or value > sys.float_info.max:
+        raise ValueError(f"{name} must be {limits}, not {value}")
+    for dtype in dtypes:
+        with np.errstate(over="ignore"):
+            stored = np.asarray(value, dtype)
+        if stored >= below:
+            raise ValueError(f"{name} must be {limits}, not {value}, which is {stored} in {dtype}")
 
 
 def _finest(values: Sequence[Any]) -> Any:

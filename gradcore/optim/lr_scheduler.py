@@ -65,6 +65,7 @@ class LRScheduler(Schedule):
 
     def __init__(self, optimizer: Optimizer, base: Sequence[float] | None = None) -> None:
         base = [group["lr"] for group in optimizer.param_groups] if base is None else base
+        _check_rates(optimizer, base)
         self.count = Cell(scalar(0, np.float64), "schedule.count")
         self.base = [Cell(scalar(rate, np.float64), f"schedule.base.{i}") for i, rate in enumerate(base)]
         super().__init__(optimizer, {"count": self.count, **{f"base.{i}": cell for i, cell in enumerate(self.base)}})
@@ -260,6 +261,7 @@ class ReduceLROnPlateau(Schedule):
         self.patience, self.cooldown = _count("patience", patience, least=0), _count("cooldown", cooldown, least=0)
         self.threshold, self.eps = _number("threshold", threshold), _number("eps", eps)
         self.min_lr = _per_group("min_lr", min_lr, len(optimizer.param_groups))
+        _check_rates(optimizer, self.min_lr)
         self.best = Cell(scalar(math.inf if mode == "min" else -math.inf, np.float64), "schedule.best")
         self.bad = Cell(scalar(0, np.int64), "schedule.bad")
         self.rest = Cell(scalar(0, np.int64), "schedule.rest")
@@ -302,6 +304,11 @@ class ReduceLROnPlateau(Schedule):
         old = ops.cast(cell.read(), np.float64)
         new = ops.maximum(old * self.factor, least)
         return ops.where(falls, ops.where(ops.greater(old - new, self.eps), new, old), old)
+
+
+def _check_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group.check("lr", rate)
 
 
 def _share(count: Any, whole: float) -> Any:

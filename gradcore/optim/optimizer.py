@@ -10,7 +10,7 @@ from gradcore.core.op import Op
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
 from gradcore.ops.optimizers import slots_of
-from gradcore.optim.group import Group
+from gradcore.optim.group import Group, computing
 from gradcore.optim.hyper import Hyper, ParamGroup, pair
 
 
@@ -47,7 +47,7 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.parameters: list[Any] = []
         self.param_groups: list[ParamGroup] = []
-        self.groups: list[Group] = []
+        self._by_dtype: list[Group] = []
         self._prefixes: list[str] = []
         for group in _dictionaries(params):
             self.add_param_group(group)
@@ -69,19 +69,20 @@ class Optimizer:
         number, kind = len(self.param_groups), type(self).__name__
         options = self._options(group, number)
         parameters = _checked(group["params"], self.parameters, number)
-        op = self._op(options)
-        name = f"{kind}.{number}" if number else kind
         by_dtype: dict[Any, list[Any]] = {}
         for p in parameters:
             by_dtype.setdefault(p.read().dtype, []).append(p)
+        self._check(options, [computing(dtype) for dtype in by_dtype])
+        op = self._op(options)
+        name = f"{kind}.{number}" if number else kind
         groups = [Group(name, members, op, options) for members in by_dtype.values()]
         self.parameters += parameters
-        self.groups += groups
+        self._by_dtype += groups
         self._prefixes += [f"group.{number}.{dtype}" for dtype in by_dtype]
         self.param_groups.append(ParamGroup(type(self), parameters, [g.hyper for g in groups]))
 
     def _options(self, group: Mapping[str, Any], number: int) -> dict[str, Any]:
-        """All options of a group, checked."""
+        """All options of a group."""
         if "params" not in group:
             raise ValueError(f"parameter group {number} has no 'params': {list(group)}")
         unknown = [name for name in group if name not in self.defaults and name != "params"]
@@ -92,11 +93,13 @@ class Optimizer:
         options = {**self.defaults, **group}
         if "betas" in options:
             options["beta1"], options["beta2"] = pair(options["betas"])
+        return options
+
+    def _check(self, options: Mapping[str, Any], dtypes: list[Any]) -> None:
         for name, value in options.items():
             declared = getattr(type(self), name, None)
             if isinstance(declared, Hyper):
-                declared.check(value)
-        return options
+                declared.check(value, dtypes)
 
     def step(self) -> None:
         """Change every parameter that has a gradient.
@@ -106,7 +109,7 @@ class Optimizer:
             TypeError: a parameter has another dtype than when the optimiser was made.
             ValueError: a gradient has another shape or dtype than its parameter.
         """
-        ready = [group for group in self.groups if group.refresh()]
+        ready = [group for group in self._by_dtype if group.refresh()]
         if len(ready) == 1:
             ready[0].step()
         elif ready:
@@ -114,7 +117,7 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for group in self.groups:
+        for group in self._by_dtype:
             for grad in group.grads:
                 grad.assign(None)
 
@@ -122,7 +125,7 @@ class Optimizer:
         """Every cell of the optimiser by a name that does not depend on the parameters' names."""
         cells: dict[str, Cell] = {}
         numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
-        for prefix, group in zip(self._prefixes, self.groups, strict=True):
+        for prefix, group in zip(self._prefixes, self._by_dtype, strict=True):
             cells |= {f"{prefix}.{name}": cell for name, cell in group.hyper.items()}
             if group.count is not None:
                 cells[f"{prefix}.step"] = group.count

@@ -23,6 +23,7 @@ class Callback:
 
     Attributes:
         stop: if True, `fit` begins no further epoch.
+        monitor: the number that it needs after each epoch: "loss", the name of a measure, or None.
 
     Example:
         >>> import gradcore as gc
@@ -38,6 +39,7 @@ class Callback:
     """
 
     stop: bool = False
+    monitor: str | None = None
 
     def begin(self, run: Run) -> None:
         """Before the first step, after the state of a saved run has been loaded."""
@@ -145,6 +147,7 @@ class Checkpoint(Callback):
             raise ValueError(f"every must be 'epoch' or a number of steps, not {every!r}")
         self.path, self.every, self.best_path, self.metadata = path, every, best, metadata
         self.best = Best(monitor, mode, 0.0)
+        self.monitor = None if best is None else monitor
         self.improved = False
         self.saved = False
 
@@ -208,7 +211,7 @@ class EarlyStopping(Callback):
     ) -> None:
         if patience < 1:
             raise ValueError(f"patience must be positive, not {patience}")
-        self.best = Best(monitor, mode, min_delta)
+        self.best, self.monitor = Best(monitor, mode, min_delta), monitor
         self.patience, self.bad, self.restore_best = patience, 0, restore_best
         self.cells: dict[str, Tensor] = {}
 

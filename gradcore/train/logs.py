@@ -26,19 +26,25 @@ class Lines(Callback):
         path: the file.
 
     Raises:
-        FileError: when a run is resumed, the file holds something else.
+        FileError: the file holds something else, which is left as it is.
     """
+
+    opening: bytes
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def begin(self, run: Run) -> None:
         with self.path.open("ab") as file:
-            file.truncate(self._length(run) if run.step else 0)
+            kept = self._length(run)
+            file.truncate(kept if run.step else 0)
 
     def _length(self, run: Run) -> int:
         """How many bytes the complete lines take up to where the run goes on."""
-        lines = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        content = self.path.read_bytes()
+        if not (content.startswith(self.opening) or self.opening.startswith(content)):
+            raise self._refused(content.splitlines()[0])
+        lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
         marked = [(self._done(line, run), len(line)) for line in lines]
         return sum(length for _, length in takewhile(lambda mark: mark[0], marked))
 
@@ -46,8 +52,11 @@ class Lines(Callback):
         try:
             return self.done(line.decode("utf-8"), run)
         except (ValueError, LookupError, TypeError):
-            start = line.decode("utf-8", "replace").strip()[:60]
-            raise FileError(f"{self.path} is not a log of this run: it has the line {start!r}") from None
+            raise self._refused(line) from None
+
+    def _refused(self, line: bytes) -> FileError:
+        start = line.decode("utf-8", "replace").strip()[:60]
+        return FileError(f"{self.path} is not a log of a run: it has the line {start!r}; name another file")
 
     def after_epoch(self, run: Run, progress: Progress) -> None:
         self.write(_row(run, progress))
@@ -74,6 +83,7 @@ class JSONLines(Lines):
         every: also a line after each so many steps, whose "loss_so_far" is the mean of the epoch until then, or None.
 
     Raises:
+        FileError: when the run begins, the file holds something else.
         ValueError: `every` is not positive.
 
     Example:
@@ -82,6 +92,8 @@ class JSONLines(Lines):
         >>> log.line({"epoch": 1, "loss": 0.5})
         '{"epoch": 1, "loss": 0.5}\n'
     """
+
+    opening = b'{"epoch": '
 
     def __init__(self, path: str | Path, every: int | None = None) -> None:
         super().__init__(path)
@@ -106,11 +118,16 @@ class CSVLog(Lines):
     Args:
         path: the file. A new run starts it anew; a run that is resumed goes on with it.
 
+    Raises:
+        FileError: when the run begins, the file holds something else.
+
     Example:
         >>> import os
         >>> CSVLog(os.devnull).line({"epoch": 1, "loss": 0.5})
         'epoch,loss\n1,0.5\n'
     """
+
+    opening = b"epoch,step,loss,samples"
 
     def line(self, row: Mapping[str, float]) -> str:
         text = io.StringIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -11,10 +12,11 @@ from typing import Any
 from gradcore import io
 from gradcore.autodiff.tape import no_grad
 from gradcore.nn.module import Module
+from gradcore.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gradcore.optim.optimizer import Optimizer
 from gradcore.train.callbacks import Callback
 from gradcore.train.interrupts import Interrupts
-from gradcore.train.measures import evaluate, mode
+from gradcore.train.measures import count_examples, evaluate, mode
 from gradcore.train.run import Progress, Run
 
 Batches = Iterable[tuple[Any, Any]]
@@ -58,8 +60,8 @@ def fit(
         model: called with the x of a batch, in training mode; it is in its old mode afterwards.
         loss: called with the model's output and the y of a batch; the mean over the examples of the batch.
         optimizer: of the model's parameters.
-        data: pairs (x, y) whose first axes are the examples, gone through once per epoch. With a
-            `gradcore.data.DataLoader` or a list a run can go on in the middle of an epoch.
+        data: pairs (x, y) of arrays, or trees of them, whose first axes are the examples, gone through once per epoch.
+            With a `gradcore.data.DataLoader` or a list a run can go on in the middle of an epoch.
         epochs: how many the finished run has, those before it was resumed included.
         schedule: of the learning rate, from `gradcore.optim.lr_scheduler`.
         schedule_on: it takes a step after each "step", after each "epoch", or after each epoch with the number of this
@@ -73,11 +75,12 @@ def fit(
         A `Progress` for each epoch, those before the run was resumed included.
 
     Raises:
-        DivergedError: the loss, a measure or a parameter that is to be saved is not finite.
+        DivergedError: the loss, also that of the validation, or a parameter that is to be saved is not finite.
         FileError: the file cannot be used.
         KeyboardInterrupt: after Ctrl-C (or when the process is told to end, or its terminal is closed), when the
             running step is finished and callbacks have saved; after a second one, at once.
-        ValueError: an epoch had no batches.
+        ValueError: an epoch had no batches, a measure is not finite, or the schedule or a callback follows a number
+            that is not there.
 
     Example:
         >>> import gradcore as gc
@@ -89,6 +92,7 @@ def fit(
         True
     """
     run = Run(model, loss, optimizer, data, epochs, schedule, callbacks)
+    _check(run, schedule_on, validation)
     if resume is not None:
         io.load(resume, run.parts())
     with Interrupts() as interrupts, mode(model, training=True), ExitStack() as closing:
@@ -96,6 +100,24 @@ def fit(
             closing.callback(callback.close)
         _go(run, schedule_on, validation, interrupts)
     return run.history
+
+
+def _check(run: Run, schedule_on: str, validation: Any) -> None:
+    """Refuse what would fail after the first epoch; what a function measures is not known before."""
+    kind, on_count = type(run.schedule).__name__, schedule_on in ("step", "epoch")
+    if isinstance(run.schedule, ReduceLROnPlateau) and on_count:
+        raise ValueError(f"{kind} follows a number; pass schedule_on='loss' or the name of a measure")
+    if isinstance(run.schedule, LRScheduler) and not on_count:
+        raise ValueError(f"{kind} follows no number {schedule_on!r}; pass schedule_on='step' or 'epoch'")
+    needed = [(type(callback).__name__, callback.monitor) for callback in run.callbacks]
+    if run.schedule is not None and not on_count:
+        needed.append((kind, schedule_on))
+    known = ["loss"] if validation is None else ["loss", "validation_loss"]
+    for name, number in needed:
+        if number is not None and number not in known and not callable(validation):
+            raise ValueError(
+                f"{name} follows {number!r}, but there is {' and '.join(known)}; pass a validation that gives it"
+            )
 
 
 def _go(run: Run, schedule_on: str, validation: Any, interrupts: Interrupts) -> None:
@@ -118,7 +140,7 @@ def _finished(run: Run) -> bool:
 
 def _steps(run: Run, schedule_on: str, interrupts: Interrupts) -> None:
     for x, y in _remaining(run):
-        run.count(train_step(run.model, run.loss, run.optimizer, x, y), len(x))
+        run.count(train_step(run.model, run.loss, run.optimizer, x, y), count_examples(x, y))
         if run.schedule is not None and schedule_on == "step":
             run.schedule.step()
         for callback in run.callbacks:
@@ -154,9 +176,15 @@ def _measures(run: Run, validation: Any) -> Mapping[str, float]:
     if validation is None:
         return {}
     if not callable(validation):
-        return {"validation_loss": evaluate(run.model, run.loss, validation)}
+        return {"validation_loss": _finite(run, evaluate(run.model, run.loss, validation))}
     with mode(run.model, training=False), no_grad():
         return dict(validation(run.model))
+
+
+def _finite(run: Run, loss: float) -> float:
+    if not math.isfinite(loss):
+        raise run.diverged(f"validation_loss is {loss:g} after epoch {run.epoch + 1}")
+    return loss
 
 
 def _save(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.autodiff.tape import no_grad
+from gradcore.core.trees import flatten
 from gradcore.nn.module import Module
 
 
@@ -35,13 +36,31 @@ def predict(model: Module, x: Any) -> Any:
         return model(x)
 
 
+def count_examples(x: Any, y: Any) -> int:
+    """Length of the first axis that a batch has: of an array in y, or else in x; both may be trees.
+
+    Raises:
+        ValueError: no array of the batch has an axis.
+
+    Example:
+        >>> import gradcore as gc
+        >>> count_examples({"left": gc.ones(3, 2), "right": gc.ones(3, 5)}, gc.ones(3))
+        3
+    """
+    shapes = [np.shape(leaf) for leaf in [*flatten(y)[0], *flatten(x)[0]]]
+    for shape in shapes:
+        if shape:
+            return int(shape[0])
+    raise ValueError(f"a batch has arrays of the shapes {shapes}; the first axis of one must be the examples")
+
+
 def evaluate(model: Module, loss: Callable[..., Any], data: Iterable[tuple[Any, Any]]) -> float:
     """Mean loss over the examples of some batches, in evaluation mode; one number is read back.
 
     Args:
         model: called with the x of a batch.
         loss: called with the model's output and the y of a batch; the mean over its examples.
-        data: pairs (x, y) whose first axes are the examples.
+        data: pairs (x, y) of arrays, or trees of them, whose first axes are the examples.
 
     Raises:
         ValueError: there are no examples.
@@ -54,9 +73,10 @@ def evaluate(model: Module, loss: Callable[..., Any], data: Iterable[tuple[Any, 
     total: Any = 0.0
     samples = 0
     for x, y in data:
+        count = count_examples(x, y)
         with no_grad():
-            total = total + loss(predict(model, x), y).astype(np.float64) * len(x)
-        samples += len(x)
+            total = total + loss(predict(model, x), y).astype(np.float64) * count
+        samples += count
     if not samples:
         raise ValueError("there are no examples to evaluate the model on")
     return float(total) / samples

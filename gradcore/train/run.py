@@ -135,12 +135,12 @@ class Run:
         """The epoch is over.
 
         Raises:
-            DivergedError: a measure is not finite.
-            ValueError: the validation gave other measures than in the epoch before.
+            ValueError: a measure is not finite, or the validation gave other measures than in the epoch before.
         """
         for name, value in progress.measures.items():
             if not math.isfinite(value):
-                raise self.diverged(f"{name} is {value:g} after epoch {progress.epoch}")
+                what = f"the validation gave {name} = {value:g} after epoch {progress.epoch}"
+                raise ValueError(f"{what}; a measure must be finite")
         if self.history and self.history[-1].measures.keys() != progress.measures.keys():
             before, now = (sorted(p.measures) for p in (self.history[-1], progress))
             raise ValueError(f"the validation gave {before} in the epoch before and {now} now; it must give the same")

@@ -91,6 +91,8 @@ def changed(path: Path, change: Any) -> Path:
         lambda m: m["settings"].update(lr=None),
         lambda m: m["settings"].update(lr=-1.0),
         lambda m: m["settings"].update(lr=1e400),
+        lambda m: m["settings"].update(lr=1e308),
+        lambda m: m["settings"].update(weight_decay=1e308),
         lambda m: m["settings"].update(seed=2**64),
         lambda m: m["settings"].update(seed=0.5),
         lambda m: m["settings"].update(task="clustering"),
@@ -122,6 +124,14 @@ def test_a_run_of_another_network(gradcore: Gradcore, tmp_path: Path) -> None:
     assert "does not fit: model." in line
 
 
+@pytest.mark.parametrize("hidden", [[10**12], [2, 2], []])
+def test_widths_are_compared_before_a_network_is_made(gradcore: Gradcore, tmp_path: Path, hidden: list[int]) -> None:
+    path = tmp_path / "run"
+    gradcore("train", "wine", "--epochs", 1, "--hidden", "2", "--save", path, "--quiet")
+    line = gradcore.refused("train", "--resume", changed(path, lambda m: m["settings"].update(hidden=hidden)))
+    assert "does not fit: model." in line
+
+
 def test_too_little_to_hold_back(gradcore: Gradcore, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text("x,y\n1,0.5\n2,1.5\n3,2.5\n")
@@ -134,8 +144,10 @@ def test_a_log_that_is_something_else(gradcore: Gradcore, tmp_path: Path) -> Non
     path, log = tmp_path / "run", tmp_path / "other.csv"
     gradcore("train", "wine", "--epochs", 1, "--save", path, "--quiet")
     log.write_text("important\n")
-    assert "other.csv is not a log of this run" in gradcore.refused("train", "--resume", path, "--log", log, "--quiet")
-    assert log.read_text() == "important\n"
+    for start in (["--resume", path], ["wine", "--epochs", 1]):
+        line = gradcore.refused("train", *start, "--log", log, "--quiet")
+        assert "other.csv is not a log of a run: it has the line 'important'; name another file" in line
+        assert log.read_text() == "important\n"
 
 
 @pytest.mark.skipif(not COMMAND.exists(), reason="the command is not installed beside this Python")

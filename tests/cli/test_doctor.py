@@ -70,8 +70,8 @@ def test_the_driver(monkeypatch: pytest.MonkeyPatch, version: Any, found: str | 
 
 
 def test_advice_names_extras_that_exist() -> None:
-    assert 'pip install "gradcore[cuda12]"' in doctor.advice("12.4")
-    assert 'pip install "gradcore[cuda13]"' in doctor.advice("13.1")
+    assert "pip install cupy-cuda12x" in doctor.advice("12.4")
+    assert "pip install cupy-cuda13x" in doctor.advice("13.1")
     assert "update the driver" in doctor.advice("11.8")
     assert "no NVIDIA driver" in doctor.advice(None)
     extras = PROJECT["optional-dependencies"]

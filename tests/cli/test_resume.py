@@ -135,3 +135,39 @@ def test_data_may_move(gradcore: Gradcore, tmp_path: Path) -> None:
     assert gradcore("train", "--resume", path, "--epochs", 3, "--quiet") == (0, "", "")
     words = f"{path} has 3 epochs behind it; give more --epochs"
     assert words in gradcore.refused("train", "--resume", path, "--epochs", 2)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_saved_network_predicts_raw_rows(
+    gradcore: Gradcore, tmp_path: Path, text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the command itself did."""
+    from gradcore import nn
+    from gradcore.cli import training
+    from gradcore.data import Task, read_file
+    from gradcore.train import predict
+
+    outcomes: list[training.Outcome] = []
+    train = training.train
+
+    def noted(*options: Any) -> training.Outcome:
+        outcomes.append(train(*options))
+        return outcomes[-1]
+
+    monkeypatch.setattr(training, "train", noted)
+    path, examples = tmp_path / "run", tmp_path / "examples.csv"
+    x = np.random.Generator(np.random.Philox(key=0)).normal(7, 3, (40, 2))
+    y = np.where(x[:, 0] > 7, "big", "small") if text else x.sum(1)
+    examples.write_text("".join(f"{a!r},{b!r},{c}\n" for (a, b), c in zip(x.tolist(), y.tolist(), strict=True)))
+    done = gradcore("train", "--data", examples, "--hidden", "4", "--epochs", 3, "--save", path, "--quiet")
+    assert done == (0, "", "")
+
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2 if text else 1))
+    task = Task.from_metadata(io.load(path, {"model": model})["task"])
+    raw = read_file(examples)[0]
+    places = {row.tobytes(): place for place, row in enumerate(task.inputs(raw).numpy())}
+    split = outcomes[0].job.split
+    tested = raw[[places[row.tobytes()] for row in split.test_x.numpy()]]
+    outputs = predict(model, task.inputs(tested))
+    assert outputs.numpy().tobytes() == outcomes[0].outputs.numpy().tobytes()
+    assert task.predicted(outputs).tolist() == split.task.predicted(outcomes[0].outputs).tolist()

@@ -157,7 +157,9 @@ def test_own_files_are_not_overwritten(gradcore: Gradcore, tmp_path: Path) -> No
         (["--hidden", "0"], "is not a list of layer widths"),
         (["--lr", 0], "--lr"),
         (["--lr", "nan"], "not a positive number"),
-        (["--weight-decay", -1], "not a finite number from 0 on"),
+        (["--lr", 1e300], "'--lr': 1e+300 is not a positive number up to 3e+38"),
+        (["--weight-decay", -1], "not a number from 0 to 3e+38"),
+        (["--weight-decay", 1e300], "'--weight-decay': 1e+300 is not a number from 0 to 3e+38"),
         (["--seed", -1], "--seed"),
         (["--activation", "step"], "'step' is not one of"),
         (["--optimizer", "newton"], "'newton' is not one of"),
@@ -216,27 +218,26 @@ def test_version(gradcore: Gradcore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra", "options"),
+    ("module", "package", "options"),
     [
-        ("tqdm", "cli", []),
-        ("sklearn.datasets", "demo", []),
-        ("matplotlib.figure", "plot", ["--plot", "x.png"]),
-        ("tensorboardX", "tensorboard", ["--tensorboard", "x"]),
+        ("tqdm", "tqdm", []),
+        ("sklearn.datasets", "scikit-learn", []),
+        ("matplotlib.figure", "matplotlib", ["--plot", "x.png"]),
+        ("tensorboardX", "tensorboardX", ["--tensorboard", "x"]),
     ],
 )
-def test_missing_packages_name_the_extra(
-    gradcore: Gradcore, monkeypatch: pytest.MonkeyPatch, module: str, extra: str, options: list[str]
+def test_missing_packages_are_named(
+    gradcore: Gradcore, monkeypatch: pytest.MonkeyPatch, module: str, package: str, options: list[str]
 ) -> None:
     for name in (module, "torch.utils.tensorboard"):
         monkeypatch.setitem(sys.modules, name, None)
-    package = module.partition(".")[0]
-    words = f'gradcore: {package} is not installed; run: pip install "gradcore[{extra}]"'
+    words = f"gradcore: {package} is not installed; run: pip install {package}"
     assert gradcore.refused("train", "digits", *options) == words
 
 
 def test_without_typer() -> None:
     program = "import sys; sys.modules['typer'] = None\nfrom gradcore.cli import main; main()"
-    words = 'gradcore: typer is not installed; run: pip install "gradcore[cli]"\n'
+    words = "gradcore: typer is not installed; run: pip install typer\n"
     assert python(program) == (2, "", words)
 
 

@@ -49,7 +49,7 @@ def test_running_out_of_memory_in_a_step_changes_nothing(make, monkeypatch):
     optimizer = make(cells)
     (cells[0].sum() + cells[1].sum() + cells[2].sum()).backward()
     optimizer.step()
-    slots = [cell for group in optimizer.groups for row in group.slots for cell in row]
+    slots = [cell for group in optimizer._by_dtype for row in group.slots for cell in row]
     before = [cell.numpy().copy() for cell in [*cells, *slots]]
     real, failures = numpy_backend.NumpyBackend.scratch, 0
     for fail_at in range(20):

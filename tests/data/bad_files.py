@@ -87,6 +87,8 @@ def arrays() -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "classes too large", {"X": X, "y": Y.astype(np.uint64) + np.uint64(2**63)}, "too large for a class"
     yield "constant target", {"X": X, "y": Y * 0.0}, "y is 0.0 for every example"
     yield "Python objects", {"X": X.astype(object), "y": Y}, "X holds Python objects"
+    yield "bytes in y", {"X": X, "y": Y.astype("S")}, "y holds bytes; it must hold real numbers, or text that names"
+    yield "one text class", {"X": X, "y": np.array(["no"] * 6)}, "one class only (no)"
     yield "objects as targets", {"X": X, "y": np.array(["a", datetime(2020, 1, 1)] * 3)}, "y holds Python objects"
 
 
@@ -147,7 +149,17 @@ def texts() -> Iterator[tuple[str, bytes, str]]:
     yield "text cell", wrong("5,6", "5,six"), "line 4, column 'b': 'six' is not a number"
     yield "text cell without header", b"1,2,0\n3,x,1\n", "line 2, column 2: 'x' is not a number"
     yield "text cell in the first line", b"1,x,0\n3,4,1\n", "line 1, column 2: 'x' is not a number"
-    yield "text classes", GOOD.replace(",0\n", ",no\n").encode(), "column 'y': 'no' is not a number"
+    yield (
+        "text and numbers",
+        GOOD.replace(",0\n", ",no\n").encode(),
+        "column 'y': '1' is a number, but the targets",
+    )
+    yield "numbers and text", GOOD.replace(",1\n", ",yes\n").encode(), "line 3, column 'y': 'yes' is not a number"
+    yield "a text class without a name", b"a,y\n1,no\n2,\n", "line 3, column 'y': empty"
+    yield "NUL bytes in a class", b"a,y\n1,n\0o\n", "column 'y': holds NUL bytes"
+    yield "long text class", b"a,y\n1," + b"n" * 101, "nnn...' is too long to name a class; number the classes"
+    yield "one text class", b"a,y\n1,no\n2,no\n", "one class only (no)"
+    yield "a text class with one example", b"a,y\n1,no\n2,no\n3,yes\n", "class yes has a single example"
     yield "long text", wrong("5,6", "5," + "z" * 100000), "zzz...' is not a number"
     yield "nan", wrong("5,6", "5,nan"), "line 4, column 'b': 'nan' is not finite"
     yield "overflow", wrong("5,6", "5,1e999"), "'1e999' is not finite"

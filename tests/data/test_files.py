@@ -178,3 +178,21 @@ def test_numbers_beyond_double(name: str) -> None:
 def test_arrays_are_checked_as_files_are() -> None:
     with pytest.raises(DataError, match=r"X\[1, 1\] is nan"):
         prepare(changed(X, (1, 1), np.nan), Y)
+
+
+IRIS = "length,width,species\n5.1,3.5,setosa\n7.0,3.2, versicolor\n4.9,3.0,setosa\n6.4,3.1,versicolor\n"
+
+
+def test_text_classes(tmp_path: Path) -> None:
+    path = tmp_path / "iris.csv"
+    path.write_text(IRIS)
+    x, y = read_file(path)
+    assert x.tolist() == [[5.1, 3.5], [7.0, 3.2], [4.9, 3.0], [6.4, 3.1]]
+    assert y.tolist() == ["setosa", "versicolor"] * 2
+    data = prepare(x, y)
+    assert data.task.classes == ("setosa", "versicolor")
+    assert sorted(data.task.actual(data.test_y)) == ["setosa", "versicolor"]
+    (other := tmp_path / "iris.npz").write_bytes(npz(X=x, y=y))
+    assert read_file(other)[1].tolist() == y.tolist()
+    for file in (path, other):
+        assert "y holds text" in refused(file, "regression")

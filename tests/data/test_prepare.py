@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ X = RNG.normal(3, 5, (100, 4))
 def test_classes_are_split_by_themselves_and_numbered() -> None:
     labels = np.repeat([-7, 40, 1000], [50, 30, 20])
     data = prepare(X, labels, test_share=0.3)
-    assert data.task == Task("classification", (-7, 40, 1000))
+    assert (data.task.kind, data.task.classes) == ("classification", (-7, 40, 1000))
     assert (data.features, data.task.outputs) == (4, 3)
     assert np.bincount(data.test_y.numpy()).tolist() == [15, 9, 6]
     assert np.bincount(data.train_y.numpy()).tolist() == [35, 21, 14]
@@ -111,6 +112,39 @@ def test_scores_of_numbers_are_in_their_units() -> None:
     scores = task.scores(outputs, y)
     assert scores["rmse"] == pytest.approx(np.sqrt(900 / 3))
     assert scores["r2"] == pytest.approx(1 - 900 / 200)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("y", [X[:, 0], np.repeat(["no", "yes"], 50)], ids=["numbers", "text"])
+def test_a_task_from_json_standardises_as_ever(y: Any, dtype: str) -> None:
+    x = X.copy()
+    x[:, 1] = 0.1
+    data = prepare(x, y, dtype=dtype)
+    task = Task.from_metadata(json.loads(json.dumps(data.task.metadata())))
+    assert task == data.task
+    rows = {row.tobytes() for row in task.inputs(x).numpy()}
+    assert rows == {row.tobytes() for part in (data.train_x, data.test_x) for row in part.numpy()}
+    assert task.inputs(x[:1] + 1).numpy()[0, 1] == 0
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], r"X has shape \(4, 1\); it must be \(examples, 4\)"),
+        ([[1, 2, 3, np.nan]], r"X\[0, 3\] is nan"),
+        ([["a", "b", "c", "d"]], "X holds text; it must hold real numbers$"),
+        ([[1e300, 0, 0, 0]], "column 0 of X are too far apart for float32"),
+    ],
+)
+def test_wrong_inputs(x: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        prepare(X, X[:, 0]).task.inputs(x)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"kind": "regression"}, Task("clustering").metadata()])
+def test_metadata_of_no_task(metadata: Any) -> None:
+    with pytest.raises(DataError, match="does not describe a task"):
+        Task.from_metadata(metadata)
 
 
 # --- data sets --------------------------------------------------------------------------------------------------------

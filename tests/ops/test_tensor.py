@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gradcore as gc
-from gradcore.core.errors import GradcoreError
+from gradcore.core.errors import GradcoreError, StageError
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, bool, np.float32, np.float64, np.float16])
@@ -152,3 +152,27 @@ def test_rooms_are_imported_when_they_are_asked_for():
     code = f"import sys, gradcore; print([m for m in {rooms} if 'gradcore.' + m in sys.modules])"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_logic_of_boolean_tensors():
+    x = gc.tensor([1.0, 2.0, 3.0])
+    assert x[(x > 1) & (x < 3)].tolist() == [2]
+    assert ((x > 2) | (x < 2)).tolist() == [True, False, True]
+    assert (~(x > 1) ^ True).tolist() == [False, True, True]
+    assert (np.array([True, False, True]) & (x > 1)).tolist() == [False, False, True]
+    for wrong in (lambda: x & (x > 1), lambda: ~gc.arange(3), lambda: (x > 1) & 1):
+        with pytest.raises(TypeError, match="takes boolean tensors, such as x > 0, not"):
+            wrong()
+
+
+def test_integer_tensors_are_indices():
+    x = gc.arange(5)
+    assert x[gc.tensor(1) : gc.tensor(3)].tolist() == [1, 2]
+    assert list(range(gc.tensor(2))) == [0, 1]
+    for wrong in (gc.tensor(1.0), gc.tensor([1])):
+        with pytest.raises(TypeError, match="only an integer tensor without axes"):
+            range(wrong)
+    with pytest.raises(StageError):
+        gc.make_graph(lambda i: x[i:])(gc.tensor(1))
+    assert (x.size, gc.nn.Parameter([1.0]).size, gc.zeros(2, 0).size) == (5, 1, 0)
+    assert (+x).tolist() == x.tolist()

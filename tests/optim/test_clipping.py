@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,21 @@ def test_norms_that_are_not_finite(gradient: Any, expected: Any) -> None:
         np.testing.assert_array_equal(p.grad.numpy(), np.float32(gradient))
         nn.utils.clip_grad_norm_([p], 1.0)
     np.testing.assert_array_equal(p.grad.numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_largest_absolute_value_as_norm(dtype: Any) -> None:
+    p, q, empty = given([1.0, -8.0], dtype), given([[4.0]], dtype), given(np.ones((0, 2)), dtype)
+    norm = nn.utils.clip_grad_norm_([empty, p, q], 2.0, norm_type=math.inf)
+    assert norm.item() == 8.0
+    np.testing.assert_allclose(p.grad.numpy(), [0.25, -2.0], rtol=1e-3 if dtype == np.float16 else 1e-6)
+    np.testing.assert_allclose(q.grad.numpy(), [[1.0]], rtol=1e-3 if dtype == np.float16 else 1e-6)
+    assert nn.utils.clip_grad_norm_([empty], 1.0, math.inf).item() == 0.0
+    with pytest.raises(RuntimeError, match="norm of the gradients is nan"):
+        nn.utils.clip_grad_norm_([p, given([math.nan, 1.0])], 1.0, math.inf, error_if_nonfinite=True)
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 0, -math.inf, math.nan, "inf"])
+def test_other_norms_are_refused(norm_type: Any) -> None:
+    with pytest.raises(ValueError, match=r"norm_type must be 2 or math\.inf, not"):
+        nn.utils.clip_grad_norm_([given([1.0])], 1.0, norm_type)

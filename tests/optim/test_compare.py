@@ -140,9 +140,10 @@ def test_reduce_on_plateau(torch: Any, options: dict[str, Any], mode: str) -> No
 
 def test_clipping(torch: Any) -> None:
     gradient = np.random.default_rng(0).normal(size=(3, 4))
-    for name, limit in (("clip_grad_norm_", 0.5), ("clip_grad_norm_", 50.0), ("clip_grad_value_", 0.5)):
+    norm = "clip_grad_norm_"
+    for name, *limits in ((norm, 0.5), (norm, 50.0), (norm, 0.5, np.inf), (norm, 50.0, 2), ("clip_grad_value_", 0.5)):
         p, q = nn.Parameter(np.ones((3, 4))), torch.ones(3, 4, dtype=torch.float64, requires_grad=True)
         p.grad, q.grad = gradient, torch.tensor(gradient)
-        getattr(nn.utils, name)([p], limit)
-        getattr(torch.nn.utils, name)([q], limit)
+        getattr(nn.utils, name)([p], *limits)
+        getattr(torch.nn.utils, name)([q], *limits)
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-12)

@@ -133,7 +133,7 @@ def test_groups_can_be_added() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             optimizer.add_param_group(bad)
-    assert len(optimizer.param_groups) == len(optimizer.groups) == 2
+    assert len(optimizer.param_groups) == len(optimizer._by_dtype) == 2
 
 
 def test_wrong_groups() -> None:

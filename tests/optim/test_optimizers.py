@@ -111,7 +111,7 @@ def test_a_detached_tensor_keeps_its_values(make: Any) -> None:
 def test_memory_is_used_again_where_nothing_else_holds_it(make: Any) -> None:
     cells = [nn.Parameter(np.ones((40, 50), np.float32)), nn.Parameter(np.ones(2000, np.float32))]  # not small ones
     optimizer = make(cells)
-    slots = [slot for group in optimizer.groups for row in group.slots for slot in row]
+    slots = [slot for group in optimizer._by_dtype for row in group.slots for slot in row]
     places = [cell.read().data.ctypes.data for cell in [*cells, *slots]]
     for number in range(3):
         give_gradients(cells, number)

@@ -76,8 +76,21 @@ def test_wrong_arguments() -> None:
         EarlyStopping(patience=0)
     with pytest.raises(ValueError, match="positive number of steps"):
         JSONLines("log", every=0)
-    with pytest.raises(KeyError, match="nothing called 'validation_loss' is measured; there is loss"):
-        train([EarlyStopping()])
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping(), Checkpoint(best="best", monitor="validation_loss")])
+def test_a_monitor_must_be_measured(callback: Callback) -> None:
+    class Never(Callback):
+        def after_step(self, run: Run) -> None:
+            raise AssertionError("a step was taken")
+
+    name = type(callback).__name__
+    with pytest.raises(ValueError, match=f"{name} follows 'validation_loss', but there is loss; pass a validation"):
+        train([callback, Checkpoint(), Never()])
+    with pytest.raises(ValueError, match="follows 'auc', but there is loss and validation_loss"):
+        train([EarlyStopping("auc"), Never()], validation=[(X, Y)])
+    with pytest.raises(KeyError, match="nothing called 'auc' is measured; there is loss, value"):
+        train([EarlyStopping("auc")], values=[1.0])
 
 
 # --- early stopping ---------------------------------------------------------------------------------------------------
@@ -187,20 +200,31 @@ def test_logs_of_a_resumed_run_are_those_of_an_uninterrupted_one(tmp_path: Path,
 
 def test_a_new_run_starts_a_new_log(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    path.write_text("old\n")
+    train([CSVLog(path)], values=[3.0, 1.0, 4.0, 2.0])
     train([CSVLog(path)], epochs=1)
-    assert path.read_text().startswith("epoch,step,loss,samples,lr\n1,2,")
+    header, row = path.read_text().splitlines()
+    assert header == "epoch,step,loss,samples,lr"
+    assert row.startswith("1,2,")
 
 
-@pytest.mark.parametrize("text", ["hello\n", "[1]\n", '{"a": 1}\n', '"text"\n'])
+@pytest.mark.parametrize("start", ["", "{", '{"epoch": 1, "st'])
+def test_a_log_may_end_within_its_first_line(tmp_path: Path, start: str) -> None:
+    path = tmp_path / "log"
+    path.write_text(start)
+    train([JSONLines(path)], epochs=1)
+    assert len(path.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["hello\n", "[1]\n", '{"a": 1}\n', '"text"\n', "1,2.5\n", "unfinished", "\n", "\xff"])
 @pytest.mark.parametrize("make", [JSONLines, CSVLog])
 def test_something_else_is_not_taken_for_a_log(tmp_path: Path, make: Any, text: str) -> None:
     log, path = tmp_path / "log", tmp_path / "run"
     train([Checkpoint(path)], epochs=1)
     log.write_text(text)
-    with pytest.raises(ValueError, match="is not a log of this run: it has the line"):
-        train([make(log), Checkpoint(path)], resume=path)
-    assert log.read_text() == text
+    for resume in (path, None):
+        with pytest.raises(io.FileError, match="is not a log of a run: it has the line"):
+            train([make(log), Checkpoint(path)], resume=resume)
+        assert log.read_text() == text
 
 
 def test_tensorboard_needs_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

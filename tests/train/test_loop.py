@@ -12,6 +12,7 @@ import gradcore as gc
 from gradcore import nn, optim
 from gradcore.optim import lr_scheduler
 from gradcore.train import Callback, DivergedError, Progress, Run, accuracy, evaluate, fit, predict, train_step
+from gradcore.train.measures import count_examples
 
 X = gc.tensor([[0.0], [1.0], [2.0]])
 Y = gc.tensor([[1.0], [3.0], [5.0]])
@@ -73,6 +74,35 @@ def test_fit_weighs_batches_by_size() -> None:
     optimizer.lr = 0.0
     (progress,) = fit(model, mse, optimizer, [(X[:1], Y[:1]), (X[1:], Y[1:])], 1)
     assert progress.loss == pytest.approx(35 / 3)
+
+
+@pytest.mark.parametrize("pack", [lambda x, y: ((x, x * 0), y), lambda x, y: ({"z": x, "a": x}, (y, None))])
+def test_batches_of_trees_are_weighed_by_size(pack: Any) -> None:
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = line()[0]
+
+        def forward(self, x: Any) -> Any:
+            return self.line(x["z"] if isinstance(x, dict) else x[0])
+
+    def loss(out: Any, y: Any) -> Any:
+        return mse(out, y[0] if isinstance(y, tuple) else y)
+
+    model = First()
+    data = [pack(X[:1], Y[:1]), pack(X[1:], Y[1:])]
+    assert evaluate(model, loss, data) == pytest.approx(35 / 3)
+    (progress,) = fit(model, loss, optim.SGD(model.parameters(), lr=0.0), data, 1)
+    assert progress.loss == pytest.approx(35 / 3)
+    assert progress.samples == 3
+
+
+def test_examples_are_counted_in_y() -> None:
+    steps_first = gc.zeros(7, 2, 1)
+    assert count_examples(steps_first, gc.zeros(2)) == 2
+    assert count_examples(steps_first[0], None) == count_examples(steps_first[0], gc.tensor(1.0)) == 2
+    with pytest.raises(ValueError, match="the first axis of one must be the examples"):
+        count_examples(gc.tensor(1.0), None)
 
 
 def test_fit_needs_batches_in_every_epoch() -> None:
@@ -164,6 +194,22 @@ def test_a_schedule_can_follow_a_measure() -> None:
     assert optimizer.lr == 0.05
 
 
+def test_a_schedule_must_fit_what_it_is_called_on() -> None:
+    model, optimizer = line()
+    plateau, steps = lr_scheduler.ReduceLROnPlateau(optimizer), lr_scheduler.StepLR(optimizer, step_size=1)
+
+    def refused(schedule: Any, on: str, message: str, **options: Any) -> None:
+        with pytest.raises(ValueError, match=message):
+            fit(model, mse, optimizer, [(X, Y)], 1, schedule=schedule, schedule_on=on, **options)
+        assert float(model.weight) == 0.0
+
+    for on in ("step", "epoch"):
+        refused(plateau, on, "ReduceLROnPlateau follows a number; pass schedule_on='loss' or the name of a measure")
+    refused(steps, "loss", "StepLR follows no number 'loss'; pass schedule_on='step' or 'epoch'")
+    refused(plateau, "validation_loss", "ReduceLROnPlateau follows 'validation_loss', but there is loss; pass a valid")
+    refused(plateau, "auc", "follows 'auc', but there is loss and validation_loss", validation=[(X, Y)])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_loss_that_is_not_finite_names_epoch_and_step(value: float) -> None:
     losses = iter([1.0, 2.0, 3.0, 4.0, value, 1.0])
@@ -178,8 +224,10 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(value: float) -> None:
 
 def test_a_measure_that_is_not_finite_ends_the_run() -> None:
     model, optimizer = line()
-    with pytest.raises(DivergedError, match="r2 is nan after epoch 1"):
+    with pytest.raises(ValueError, match="the validation gave r2 = nan after epoch 1; a measure must be finite"):
         fit(model, mse, optimizer, [(X, Y)], 2, validation=lambda model: {"r2": float("nan")})
+    with pytest.raises(DivergedError, match="validation_loss is inf after epoch 1; try a smaller learning rate"):
+        fit(model, mse, optimizer, [(X, Y)], 2, validation=[(X, Y * float("inf"))])
 
 
 def test_losses_of_half_precision_are_summed_exactly() -> None:

@@ -194,7 +194,7 @@ def test_other_callbacks_are_refused(tmp_path: Path) -> None:
         assert all((model.state_dict()[name].numpy() == value.numpy()).all() for name, value in before.items())
 
     resumed(Checkpoint(path))
-    resumed(EarlyStopping(), Checkpoint(path))
+    resumed(EarlyStopping("loss"), Checkpoint(path))
 
 
 def test_a_diverged_run_leaves_the_last_good_file(tmp_path: Path) -> None:
