@@ -214,8 +214,9 @@ def test_norm_of_negative_order_of_infinities_is_infinite():
 
 @pytest.mark.parametrize("shape, ord, axis", [(0, np.inf, None), ((2, 0), np.inf, 1), ((2, 0), 1, None), (0, 3, None)])
 def test_norm_of_nothing(shape, ord, axis):
-    x = np.zeros(shape)
-    assert_same(gc.norm(x, ord, axis), np.linalg.norm(x, ord, axis), f"order {ord} of {shape}")
+    """As in NumPy 2.4; older ones refuse some."""
+    norm = gc.norm(np.zeros(shape), ord, axis)
+    assert norm.shape == np.sum(np.zeros(shape), axis).shape and not norm.numpy().any()
 
 
 @pytest.mark.parametrize("ord", [1, 2, 3, -1, np.inf, -np.inf])
