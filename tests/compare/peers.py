@@ -30,8 +30,7 @@ class Peer:
     """The same function in three libraries.
 
     `torch` and `jax` are functions of their own arrays and the keyword arguments, or None where there is no such
-    function; `draws` is a strategy of `Draw`.  `tol` is an error in units of the dtype's usual tolerance; a value
-    other than 1 says why.
+    function; `draws` is a strategy of `Draw`.
     """
 
     name: str
@@ -39,8 +38,6 @@ class Peer:
     torch: Callable[..., Any] | None
     jax: Callable[..., Any] | None
     draws: Any
-    tol: float = 1.0
-    why: str = ""
 
     def __str__(self) -> str:
         return self.name

@@ -13,14 +13,14 @@ from .peers import Draw, Peer, axes_for_torch, distinct, numbers, operand, ours,
 KEEP = {"keepdims": st.booleans()}
 
 
-def over_axes(name: str, there: Any, jx: Any = None, draws: Any = None, **fields: Any) -> Peer:
+def over_axes(name: str, there: Any, jx: Any = None, draws: Any = None) -> Peer:
     """A reduction whose PyTorch function takes `dim` as one axis or several."""
 
     def torch_function(x: Any, axis: Any = None, keepdims: bool = False, **params: Any) -> Any:
         return there(x, dim=axes_for_torch(x, axis), keepdim=keepdims, **params)
 
     draws = reduced(**KEEP) if draws is None else draws
-    return Peer(name, ours(name), torch_function, jx or getattr(jnp, name), draws, **fields)
+    return Peer(name, ours(name), torch_function, jx or getattr(jnp, name), draws)
 
 
 def torch_prod(x: Any, dim: tuple[int, ...] | int, keepdim: bool) -> Any:
