@@ -17,16 +17,19 @@ from gradcore.core.cell import Cell
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import tree_map
 from gradcore.ops import *
-from gradcore.tensor import arange, asarray, full, ones, tensor, zeros
+from gradcore.tensor import attach as _attach  # operators and methods; before `tensor` becomes a function
+
+from gradcore.factories import arange, asarray, full, ones, tensor, zeros  # isort: skip
+from gradcore.dlpack import from_dlpack  # isort: skip
 
 from gradcore import nn, optim, random  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
-    from gradcore import compile, data, io, testing, train
+    from gradcore import compile, cuda, data, io, testing, train
     from gradcore.explanation import explain, keep_values
 
-_LATER = ("compile", "data", "io", "testing", "train")  # imported when they are first asked for
+_LATER = ("compile", "cuda", "data", "io", "testing", "train")  # imported when they are first asked for
 _EXPLAINING = ("explain", "keep_values")  # likewise, from gradcore.explanation
 
 

@@ -1,4 +1,4 @@
-"""Operators and methods of Tensor, attached from the op table; and the functions that make tensors."""
+"""Operators and methods of Tensor, attached from the op table."""
 
 from __future__ import annotations
 
@@ -9,139 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from gradcore import ops
+from gradcore import dlpack, ops
 from gradcore.autodiff.tape import backward
-from gradcore.backend import Device, backend_on, native
+from gradcore.backend import Device, backend_of, is_cupy
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.ops.at import At
-from gradcore.ops.operands import as_tensor
 from gradcore.ops.subscripts import getitem
 
 Attribute = Callable[..., Any]
-
-# --- making tensors ---------------------------------------------------------------------------------------------------
-
-
-def tensor(data: Any, dtype: Any = None, device: Device | str = "cpu", requires_grad: bool = False) -> Tensor:
-    """A new Tensor with a copy of `data`.
-
-    Args:
-        data: numbers, nested lists of numbers, an array, or a Tensor. Python floats become float32; arrays keep
-            their dtype.
-        dtype: anything that `numpy.dtype` takes.
-        device: "cpu", "cuda" or "cuda:N".
-        requires_grad: record what is computed from it, for `backward()`.
-
-    Example:
-        >>> import gradcore as gc
-        >>> gc.tensor([[1, 2], [3, 4]], dtype="float32")
-        tensor([[1., 2.],
-                [3., 4.]], dtype=float32, device='cpu')
-    """
-    array = _array(data, dtype)
-    return _leaf(np.array(array, array.dtype, order="C"), device, requires_grad)
-
-
-def asarray(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A Tensor that shares the memory of an array where it can.
-
-    The array must not be changed while the Tensor is in use.
-
-    Args:
-        data: as for `tensor`.
-        dtype: anything that `numpy.dtype` takes.
-        requires_grad: record what is computed from it, for `backward()`.
-
-    Example:
-        >>> import numpy as np, gradcore as gc
-        >>> gc.asarray(np.arange(3))
-        tensor([0, 1, 2], dtype=int64, device='cpu')
-    """
-    if isinstance(data, Tensor) and (dtype is None or data.dtype == np.dtype(dtype)):
-        return data
-    return _leaf(_array(data, dtype), "cpu", requires_grad)
-
-
-def _array(data: Any, dtype: Any) -> Any:
-    if isinstance(data, (Tensor, Cell)):
-        data = as_tensor(data).numpy()
-    array = np.asarray(data)
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
-        dtype = np.float32 if not _holds_double(data) else np.float64
-    array = np.asarray(array, dtype)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"cannot make a tensor of {array.dtype}; gradcore computes with real numbers and booleans")
-    return native(array)
-
-
-def _holds_double(data: Any) -> bool:
-    """Does a nested list contain NumPy values that are float64 by choice?"""
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.ndarray, np.generic))
-
-
-def _leaf(array: Any, device: Device | str, requires_grad: bool) -> Tensor:
-    backend_on(device)
-    if requires_grad and array.dtype.kind != "f":
-        raise TypeError(f"only floating tensors can require gradients, not {array.dtype}; pass dtype='float32'")
-    return Tensor(array, Leaf() if requires_grad else None)
-
-
-def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A tensor of zeros of a shape.
-
-    >>> import gradcore as gc
-    >>> gc.zeros(2)
-    tensor([0., 0.], dtype=float32, device='cpu')
-    """
-    return _leaf(np.zeros(_shape(shape), dtype), "cpu", requires_grad)
-
-
-def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
-    """A tensor of ones of a shape.
-
-    >>> import gradcore as gc
-    >>> gc.ones(2, dtype="int64")
-    tensor([1, 1], dtype=int64, device='cpu')
-    """
-    return _leaf(np.ones(_shape(shape), dtype), "cpu", requires_grad)
-
-
-def full(shape: Any, value: float, dtype: Any = None) -> Tensor:
-    """A tensor of one value; a Python float gives float32.
-
-    >>> import gradcore as gc
-    >>> gc.full((2,), 0.5)
-    tensor([0.5, 0.5], dtype=float32, device='cpu')
-    """
-    return tensor(np.full(shape, value, dtype or (np.float32 if isinstance(value, float) else None)))
-
-
-def arange(*bounds: Any, dtype: Any = None) -> Tensor:
-    """Evenly spaced numbers, as `numpy.arange`; floats give float32.
-
-    >>> import gradcore as gc
-    >>> gc.arange(0.0, 1.0, 0.5)
-    tensor([0. , 0.5], dtype=float32, device='cpu')
-    """
-    array = np.arange(*bounds, dtype=dtype)
-    return Tensor(array.astype(np.float32) if dtype is None and array.dtype.kind == "f" else array)
-
-
-def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
-
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
 def numpy(self: Tensor) -> Any:
-    """The elements as a read-only NumPy array."""
-    view = _raw(self, ".numpy()").view()
+    """The elements as a read-only NumPy array; those on a GPU are copied, which waits for the GPU."""
+    array = _raw(self, ".numpy()")
+    view = (array if type(array) is np.ndarray else backend_of(array).fetch(array)).view()
     view.flags.writeable = False
     return view
 
@@ -164,7 +50,7 @@ def item(self: Tensor) -> Any:
     array = _raw(self, ".item()")
     if array.size != 1:
         raise ValueError(f"only a tensor of one element can become a number; this one has shape {array.shape}")
-    return array.item()
+    return (array if type(array) is np.ndarray else backend_of(array).fetch(array)).item()
 
 
 def as_index(self: Tensor) -> int:
@@ -182,6 +68,11 @@ def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
             f"a NumPy function got a tensor {where}, and its result would have no gradient. Use the function of "
             "gradcore (gradcore.concatenate for np.concatenate), or pass .numpy() or .detach() to compute a constant"
         )
+    if is_cupy(self.data):
+        raise TypeError(
+            f"a NumPy function got a tensor on {self.aval.device}; pass .numpy() to copy it to the CPU, or use the "
+            "function of gradcore (gradcore.sum for np.sum)"
+        )
     return np.array(numpy(self), dtype, copy=copy)
 
 
@@ -190,11 +81,16 @@ def detach(self: Tensor) -> Any:
     return ops.stop_gradient(self) if isinstance(self, Traced) else Tensor(self.data)
 
 
-def to(self: Tensor, target: Any) -> Any:
-    """The tensor on another device ("cpu", "cuda:0") or in another dtype; itself where nothing changes."""
+def to(self: Tensor, target: Any, non_blocking: bool = False) -> Any:
+    """The tensor on another device ("cpu", "cuda:0") or in another dtype; itself where nothing changes.
+
+    Args:
+        self: any tensor.
+        target: a device or a dtype.
+        non_blocking: from the CPU, do not wait for the copy.
+    """
     if isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")):
-        backend_on(target)
-        return self
+        return ops.to_device(self, target, non_blocking)
     return self if self.dtype == np.dtype(target) else ops.cast(self, target)
 
 
@@ -239,7 +135,7 @@ def describe(self: Tensor) -> str:
         return f"tensor({self.aval}, inside {self.level.name})"
     if isinstance(self.data, Var):
         return f"tensor({self.data}: {self.aval}, in a graph)"
-    body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200)
+    body = np.array2string(numpy(self), separator=", ", prefix="tensor(", threshold=200)
     if self.data.size == 0:
         body = f"[], shape={self.shape}"
     marks = ", requires_grad=True" if requires_grad(self) else ""
@@ -346,6 +242,7 @@ def attach() -> None:
     functions |= {"astype": ops.cast, "numpy": numpy, "item": item, "detach": detach, "to": to, "backward": backward}
     functions |= {"tolist": lambda x: numpy(x).tolist(), "__index__": as_index}
     functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
+    functions |= {"__dlpack__": dlpack.export, "__dlpack_device__": dlpack.device_of}
     functions |= {"__float__": lambda x: float(item(x)), "__int__": lambda x: int(item(x))}
     functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad, "__setitem__": set_item}
     for name, function in functions.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from gradcore.kernels.calculus import simplify
@@ -62,11 +62,12 @@ static inline {type} floor_divide({type} a, {type} b)
 
 @dataclass(frozen=True)
 class Dialect:
-    """What differs between C and CUDA: the types of temporaries and the spelling of a number."""
+    """What differs between C and CUDA: the types of temporaries, and the spelling of a number and of some leaves."""
 
     real: str
     boolean: str
     number: Callable[[float], str]
+    leaves: Mapping[str, str] = field(default_factory=dict)
 
 
 def emit_c(spec: ElementwiseSpec, type: CType) -> str:
@@ -148,4 +149,4 @@ def _spelling(node: Expr, dialect: Dialect) -> Text:
     if is_const(node):
         text = dialect.number(node.value)
         return text, UNARY if text.startswith("-") else CALL if " " not in text else PRODUCT
-    return mirrored(node, LESS) or (LEAVES[node.leaf].c, LEAVES[node.leaf].rank)
+    return mirrored(node, LESS) or (dialect.leaves.get(node.leaf, LEAVES[node.leaf].c), LEAVES[node.leaf].rank)

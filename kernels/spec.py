@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from gradcore.kernels.expr import Expr, walk
 
@@ -28,3 +30,86 @@ class ElementwiseSpec:
             raise ValueError(f"kernel {self.name} reads {sorted(missing)}, which are not its inputs")
         if not self.inputs or not self.outputs:
             raise ValueError(f"kernel {self.name} needs at least one input and one output")
+
+
+@dataclass(frozen=True)
+class ReductionSpec:
+    """A kernel that maps the elements at each place to one number and combines these along axes.
+
+    Attributes:
+        name: for the kernel.
+        inputs: names of the operands, which broadcast.
+        term: the expression that is combined.
+        combine: the NumPy ufunc that does it: add, multiply, maximum, minimum, logical_or, logical_and.
+        mean: divide the total by how many terms there were.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    term: Expr
+    combine: str = "add"
+    mean: bool = False
+
+
+# --- kernels written in CUDA ------------------------------------------------------------------------------------------
+
+Argument = str | int | float
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of one function of a kernel's text.
+
+    Attributes:
+        entry: the `extern "C" __global__` function.
+        grid: number of blocks.
+        block: threads in a block.
+        arguments: names of operands, outputs (`out0`, ...) and scratch arrays pass pointers; an int passes as
+            `long long`, a float as `double`.
+        shared: bytes of dynamic shared memory.
+    """
+
+    entry: str
+    grid: int
+    block: int
+    arguments: tuple[Argument, ...]
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call of a kernel does, for operands of known shapes and dtypes.
+
+    Attributes:
+        types: C names that the text leaves open, such as `T`, and the dtype that each stands for.
+        launches: in order; none where there is nothing to compute.
+        scratch: shape and dtype of each array that the launches share; `tickets` is another matter: it names the
+            device's counters (unsigned int, zero before, to be left zero), with which the last block of a grid finds
+            out that it is the last.
+    """
+
+    types: Mapping[str, Any]
+    launches: tuple[Launch, ...]
+    scratch: Mapping[str, tuple[tuple[int, ...], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """A kernel written in CUDA, as data: its text, and how to launch it.
+
+    All operands and outputs are C-contiguous.  Sums are taken in an order that depends on shapes alone, so the same
+    call gives the same bits.
+
+    Attributes:
+        name: unique; also the name of the file that `print_kernels` writes.
+        text: CUDA source with the types of each Plan left open.
+        inputs: names of the operands, in the order of the op's.
+        plan: `(operands, params)` to a Plan; operands have `shape` and `dtype`.  A pure function.
+        examples: operands and params (shapes, dtypes) for which tests compile it.
+    """
+
+    name: str
+    text: str
+    inputs: tuple[str, ...]
+    plan: Callable[[Sequence[Any], tuple[Any, ...]], Plan]
+    examples: tuple[tuple[tuple[tuple[tuple[int, ...], str], ...], tuple[Any, ...]], ...] = ()

@@ -12,11 +12,13 @@ from heapq import heappop, heappush
 from types import CodeType
 from typing import Any
 
+import numpy as np
+
 from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Leaf
-from gradcore.core.errors import AssignedError, GraphFreedError, RuleError
+from gradcore.core.errors import AssignedError, GraphFreedError, KernelError, RuleError
 from gradcore.core.op import OPS, Mask, Op
 from gradcore.core.state import describe_site, next_serial
 from gradcore.core.tensor import Tensor
@@ -172,8 +174,27 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 def zeros(aval: Aval, like: Any) -> Any:
     """A tensor of zeros on the device of `like`, as a broadcast view of one element."""
-    np = backend_on(aval_of(like).device).np
-    return Tensor(np.broadcast_to(np.zeros((), aval.dtype), aval.shape))
+    backend = backend_on(aval_of(like).device)
+    return Tensor(backend.np.broadcast_to(backend.make("zeros", (), aval.dtype), aval.shape))
+
+
+_ONES: dict[Any, Any] = {}
+
+
+def ones(aval: Aval) -> Any:
+    """A raw array of ones: what backward starts from.  It is shared, since nobody writes into a cotangent."""
+    key = aval.shape, aval.dtype, aval.device
+    found = _ONES.get(key)
+    if found is None:
+        found = _ONES[key] = backend_on(aval.device).make("ones", aval.shape, aval.dtype)
+        if type(found) is np.ndarray:
+            found.flags.writeable = False
+    return found
+
+
+def is_ones(x: Any) -> bool:
+    """Is it the tensor of ones that backward starts from?"""
+    return type(x) is Tensor and _ONES.get((x.data.shape, x.data.dtype, x.aval.device)) is x.data
 
 
 def add(a: Any, b: Any) -> Any:
@@ -207,6 +228,9 @@ def walk(
         try:
             short = record.pull.raw if raw else None
             parts = pull(record, g) if short is None else short(record, g)
+        except (MemoryError, KernelError) as error:
+            error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
+            raise
         except Exception as error:
             raise _explained(record, error) from error
         for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
@@ -249,11 +273,8 @@ def _freed(record: Record) -> GraphFreedError:
     )
 
 
-def _explained(record: Record, error: Exception) -> Exception:
+def _explained(record: Record, error: Exception) -> RuleError:
     """The error to raise in place of one from a rule: it names the op and the user's forward line."""
-    if isinstance(error, MemoryError):
-        error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
-        return error
     message = f"the vjp of '{record.pull.op.name}' failed: {type(error).__name__}: {error}"
     return RuleError(f"{message}\n  forward: {record.site()}")
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import backend_on, is_cupy
 from gradcore.core.aval import Aval, aval_of, dense
 from gradcore.core.bind import as_tuple
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import StageError
-from gradcore.core.evaluate import SCALARS
+from gradcore.core.evaluate import SCALARS, meeting
 from gradcore.core.graph import CellSlot, Graph, Node, Var
 from gradcore.core.op import Op
 from gradcore.core.state import replaced, state, user_frame
@@ -36,6 +37,8 @@ class Stage:
     def process(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         inputs = tuple([value if isinstance(value, SCALARS) else self.var_of(value) for value in values])
         avals = [aval_of(value) for value in inputs]
+        if any(aval.device != "cpu" for aval in avals):
+            meeting(op, [None if isinstance(v, SCALARS) else backend_on(v.aval.device) for v in inputs])
         made = as_tuple(op.abstract(*avals, *params))
         outputs = tuple([self.new_var(aval) for aval in made])
         view = op.alias(*avals, *params) if op.alias is not None else None
@@ -129,7 +132,7 @@ def _as_inputs(stage: Stage, args: Sequence[Any]) -> Any:
 
 def _input(stage: Stage, leaf: Any) -> Tensor:
     leaf = leaf.read() if isinstance(leaf, Cell) else np.asarray(leaf) if isinstance(leaf, np.generic) else leaf
-    if not isinstance(leaf, (Tensor, np.ndarray)):
+    if not (isinstance(leaf, (Tensor, np.ndarray)) or is_cupy(leaf)):
         raise StageError(f"make_graph takes trees of tensors, arrays and numbers, not {type(leaf).__name__}")
     aval = aval_of(leaf)
     var = stage.new_var(aval if dense(aval) else aval.update(strides=None))

@@ -15,13 +15,14 @@ from gradcore.autodiff.record import (
     cotangents,
     make_record,
     nodes_of,
+    ones,
     walk,
 )
-from gradcore.backend import backend_on
+from gradcore.backend import backend_of, backend_on, is_cupy
 from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
 from gradcore.core.cell import Cell
-from gradcore.core.errors import GradcoreError
+from gradcore.core.errors import DeviceError, GradcoreError
 from gradcore.core.evaluate import evaluate
 from gradcore.core.op import OPS, Op
 from gradcore.core.state import replaced, state, switch, user_frame
@@ -196,21 +197,25 @@ def _seed(tensor: Tensor, gradient: Any) -> Any:
                 f"backward() needs a scalar, and this tensor has shape {tensor.shape}; reduce it with .sum() or "
                 ".mean(), or pass backward(gradient) of that shape"
             )
-        return _ones(tensor)
-    gradient = _as_cotangent(gradient, tensor.dtype)
+        return ones(tensor.aval)
+    gradient = _as_cotangent(gradient, tensor.dtype, tensor.aval.device)
     if gradient.shape != tensor.shape:
         raise GradcoreError(f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
+    if gradient.aval.device != tensor.aval.device:
+        raise DeviceError(f"the gradient is on {gradient.aval.device}, the tensor on {tensor.aval.device}; use .to()")
     return _contiguous(gradient.data)
 
 
-def _as_cotangent(gradient: Any, dtype: Any) -> Tensor:
+def _as_cotangent(gradient: Any, dtype: Any, device: str) -> Tensor:
     """A Tensor of this floating dtype, from a floating tensor, cell or array, or from a Python number."""
     if isinstance(gradient, Cell):
         gradient = gradient.read()
     if type(gradient) in (int, float):
-        gradient = np.asarray(gradient, dtype)
+        gradient = backend_on(device).make("asarray", gradient, dtype)
     if isinstance(gradient, (np.ndarray, np.generic)):
-        gradient = Tensor(np.asarray(gradient))
+        gradient = np.asarray(gradient)
+    if isinstance(gradient, np.ndarray) or is_cupy(gradient):
+        gradient = Tensor(gradient)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"backward(gradient) takes a tensor or an array, not {type(gradient).__name__}")
     if isinstance(gradient, Traced):
@@ -220,19 +225,6 @@ def _as_cotangent(gradient: Any, dtype: Any) -> Tensor:
     return gradient if gradient.dtype == dtype else bind(OPS["cast"], (gradient,), (dtype,))
 
 
-_ONES: dict[Any, Any] = {}
-
-
-def _ones(tensor: Tensor) -> Any:
-    if type(tensor.data) is np.ndarray:
-        key = tensor.data.shape, tensor.data.dtype
-        if key not in _ONES:
-            _ONES[key] = np.ones(*key)
-            _ONES[key].flags.writeable = False
-        return _ONES[key]  # shared: nobody writes into a cotangent
-    return backend_on(tensor.aval.device).np.ones(tensor.shape, tensor.dtype)
-
-
 def pull_base(record: Record, g: Any) -> tuple[Any, ...]:
     """Cotangents on raw values or graph variables, by the rule on Tensors."""
     parts = cotangents(_lifted(record), _lift(g))
@@ -240,8 +232,10 @@ def pull_base(record: Record, g: Any) -> tuple[Any, ...]:
 
 
 def _contiguous(g: Any) -> Any:
-    """Generated backward functions rely on it: every cotangent on raw NumPy arrays is C-contiguous."""
-    return np.asarray(g, order="C") if type(g) is np.ndarray else g
+    """Generated backward functions rely on it: every cotangent on raw arrays is C-contiguous."""
+    if type(g) is np.ndarray:
+        return np.asarray(g, order="C")
+    return backend_of(g).contiguous(g) if is_cupy(g) else g
 
 
 def _lift(g: Any) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from gradcore.autodiff.batch import Batch, BatchTensor
 from gradcore.autodiff.forward import Forward
 from gradcore.autodiff.map_axes import axes_of, axes_of_arguments, common_size
-from gradcore.autodiff.record import zeros
+from gradcore.autodiff.record import ones, zeros
 from gradcore.autodiff.tape import Anchor, Tape, TapeTensor
-from gradcore.backend import native
+from gradcore.backend import backend_on, is_cupy, native
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.errors import BatchError
@@ -33,6 +33,9 @@ def as_value(leaf: Any, what: str = "an argument") -> Any:
         return leaf.read()
     if isinstance(leaf, float) and not isinstance(leaf, np.generic):
         return Tensor(np.asarray(leaf, np.float32))
+    if is_cupy(leaf):
+        backend_on(f"cuda:{leaf.device.id}")
+        return Tensor(leaf.view())
     try:
         array = np.asarray(leaf)
     except Exception as error:
@@ -162,7 +165,7 @@ def _one_like(value: Any, name: str) -> Any:
         raise TypeError(f"{name} needs a function that returns a scalar, not {what}; reduce it, or use vjp")
     if value.dtype.kind != "f":
         raise TypeError(f"{name} needs a floating result, not {value.dtype}")
-    return Tensor(np.ones((), value.dtype))
+    return Tensor(ones(value.aval))
 
 
 def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradcore.backend.device import Device, DeviceError
+from gradcore.backend.device import Device
 
 if TYPE_CHECKING:
     from gradcore.kernels.spec import ElementwiseSpec
@@ -15,7 +15,9 @@ class Backend(Protocol):
     """What an op's `impl` may ask of a device.  Called `xp` there; `xp.np` is the array namespace."""
 
     device: Device
+    name: str
     np: Any
+    checks_values: bool  # may `impl` look at elements?  On a GPU the CPU would have to wait for them
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new C-contiguous array with undefined elements."""
@@ -35,25 +37,54 @@ class Backend(Protocol):
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
         """Perform `op` on raw arrays; float16 computes in float32 and rounds once."""
 
+    def reduce(self, kind: str, x: Any, axes: Any, out: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.<kind>.reduce` over `axes` (None: all); add, multiply, maximum, minimum, logical_or or logical_and."""
+
+    def add_at(self, out: Any, indices: Any, updates: Any, axis: int) -> None:
+        """Add updates to `out` at positions along an axis, those of equal positions in order."""
+
+    def affine(self, out: Any, x: Any, w: Any, b: Any) -> Any:
+        """X @ w.T + b of matrices x and w, into `out` where given."""
+
+    def make(self, function: str, *args: Any, **kwargs: Any) -> Any:
+        """An array by a function of the namespace, outside of any op; errors name the function."""
+
+    def copy(self, out: Any, array: Any) -> None:
+        """Write the elements of `array` to `out`, which has its shape and dtype."""
+
+    def contiguous(self, array: Any) -> Any:
+        """The array, or a C-contiguous copy of it."""
+
+    def receive(self, array: Any, non_blocking: bool = False) -> Any:
+        """An array of any device, here; itself where it is here already."""
+
+    def fetch(self, array: Any) -> Any:
+        """An array of this device as a NumPy array."""
+
     def philox(self, key: Any, count: int) -> Any:
         """`count` 64-bit words of the Philox4x64-10 stream of `key` (uint64[2]), as `numpy.random.Philox` gives."""
 
 
-_BY_ARRAY_TYPE: dict[type, Backend] = {}
-_BY_KIND: dict[str, Backend] = {}
+_BY_ARRAY_TYPE: dict[type, Callable[[Any], Backend]] = {}
+_BY_KIND: dict[str, Callable[[int], Backend]] = {}
 
 
-def register_backend(kind: str, array_type: type, backend: Backend) -> None:
-    _BY_ARRAY_TYPE[array_type] = backend
-    _BY_KIND[kind] = backend
+def register_backend(kind: str, find: Callable[[int], Backend]) -> None:
+    """`find(index)` gives the backend of a device of this kind."""
+    _BY_KIND[kind] = find
+
+
+def register_arrays(array_type: type, find: Callable[[Any], Backend]) -> None:
+    """`find(array)` gives the backend of an array of this type."""
+    _BY_ARRAY_TYPE[array_type] = find
 
 
 def backend_of(array: Any) -> Backend:
     """The backend whose arrays are of this type."""
-    backend = _BY_ARRAY_TYPE.get(type(array))
-    if backend is None:
+    find = _BY_ARRAY_TYPE.get(type(array))
+    if find is None:
         raise TypeError(f"gradcore cannot compute with {type(array).__name__}; make a tensor of it first")
-    return backend
+    return find(array)
 
 
 def backend_on(device: Device | str) -> Backend:
@@ -63,6 +94,15 @@ def backend_on(device: Device | str) -> Backend:
         DeviceError: the device is not there.
     """
     device = Device(device)
-    if device.kind not in _BY_KIND:
-        raise DeviceError(f"device {device} is not available: this version of gradcore computes on the CPU only")
-    return _BY_KIND[device.kind]
+    return backend_number(device.kind, device.index)
+
+
+def backend_number(kind: str, index: int) -> Backend:
+    """The backend of a device by its kind and number."""
+    return _BY_KIND[kind](index)
+
+
+def is_cupy(value: Any) -> bool:
+    """Is it a CuPy array?  Then CuPy is loaded; this does not import it."""
+    kind = type(value)
+    return kind.__name__ == "ndarray" and kind.__module__.partition(".")[0] == "cupy"

@@ -13,6 +13,18 @@ class DeviceError(GradcoreError, RuntimeError):
     """Arrays of two devices met, or a device is not there."""
 
 
+class OutOfMemoryError(GradcoreError, MemoryError):
+    """A device has no memory left for what was asked."""
+
+
+class KernelError(GradcoreError, RuntimeError):
+    """A kernel was not accepted by the compiler."""
+
+
+class StreamError(GradcoreError, RuntimeError):
+    """An array was used in another stream than the one that makes it, without a wait."""
+
+
 class Device:
     """Where a Tensor's data lives: `Device("cpu")`, `Device("cuda")`, `Device("cuda:1")`.
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import numpy as np
 
-from gradcore.backend.base import register_backend
+from gradcore.backend.base import backend_of, is_cupy, register_arrays, register_backend
 from gradcore.backend.device import Device
+from gradcore.backend.half import HALF, run_half
 from gradcore.kernels.emit_numpy import NumpyKernel, compile_numpy
 
 if TYPE_CHECKING:
     from gradcore.kernels.spec import ElementwiseSpec
-
-HALF = np.dtype(np.float16)
-SINGLE = np.dtype(np.float32)
 
 
 def native(array: Any) -> Any:
@@ -35,7 +33,9 @@ class NumpyBackend:
     """NumPy computes, and allocates what it returns."""
 
     device = Device("cpu")
+    name = "cpu"
     np: Any = numpy
+    checks_values = True
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.empty(shape, dtype)
@@ -74,33 +74,36 @@ class NumpyBackend:
         if op.half:
             for value in values:
                 if type(value) is np.ndarray and value.dtype is HALF:
-                    return self._run_half(op, out, values, params)
+                    return run_half(self, op, out, values, params)
         if out is not None:
             return op.impl(self, out, *values, *params)
         return _as_arrays(op.impl(self, out, *values, *params))
 
-    def _run_half(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
-        """Operands and results of 16 bits, everything between of 32."""
-        wide = [self._widened(value) for value in values]
-        if out is None:
-            results = op.impl(self, None, *wide, *params)
-            return _narrowed(results, op.visible if op.visible >= 0 else None)
-        outs = out if isinstance(out, tuple) else (out,)
-        room = tuple([self.scratch(o.shape, SINGLE) if o.dtype == HALF else o for o in outs])
-        op.impl(self, room if isinstance(out, tuple) else room[0], *wide, *params)
-        for narrow, result in zip(outs, room, strict=True):
-            if narrow is not result:
-                np.copyto(narrow, result, casting="same_kind")
-        return out
+    def reduce(self, kind: str, x: Any, axes: Any, out: Any = None, keepdims: bool = False) -> Any:
+        return getattr(np, kind).reduce(x, axes, None, out, keepdims)
 
-    def _widened(self, value: Any) -> Any:
-        if type(value) is float or type(value) is int:  # weak: it takes the dtype of the arrays
-            return float(HALF.type(value))
-        if getattr(value, "dtype", None) is not HALF:
-            return value
-        room = self.scratch(value.shape, SINGLE)
-        np.copyto(room, value)
-        return room
+    def affine(self, out: Any, x: Any, w: Any, b: Any) -> Any:
+        y = x.dot(w.T) if out is None else x.dot(w.T, out)
+        return np.add(y, b, y)
+
+    def add_at(self, out: Any, indices: Any, updates: Any, axis: int) -> None:
+        indices = np.asarray(indices, order="C")  # in another layout, ufunc.at would go in the order of memory
+        np.add.at(out, (*[slice(None)] * axis, indices), updates)
+
+    def make(self, function: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(np, function)(*args, **kwargs)
+
+    def copy(self, out: Any, array: Any) -> None:
+        np.copyto(out, array)
+
+    def contiguous(self, array: Any) -> Any:
+        return np.asarray(array, order="C")
+
+    def receive(self, array: Any, non_blocking: bool = False) -> Any:
+        return array if type(array) is np.ndarray else backend_of(array).fetch(array)
+
+    def fetch(self, array: Any) -> Any:
+        return array
 
     def philox(self, key: Any, count: int) -> Any:
         return np.random.Philox(key=key).random_raw(count)
@@ -134,16 +137,13 @@ def typed_scalars(values: Sequence[Any]) -> Sequence[Any]:
 
 def _as_arrays(results: Any) -> Any:
     if type(results) is tuple:
-        return tuple([np.asarray(result) for result in results])
-    return results if type(results) is np.ndarray else np.asarray(results)
+        return tuple(map(_as_array, results))
+    return results if type(results) is np.ndarray else _as_array(results)
 
 
-def _narrowed(results: Any, visible: int | None) -> Any:
-    """Visible float32 results rounded to float16; auxiliary ones stay as they are."""
-    if type(results) is not tuple:
-        return np.asarray(results, HALF) if results.dtype == SINGLE else np.asarray(results)
-    narrow = [r.astype(HALF) if r.dtype == SINGLE else r for r in results[:visible]]
-    return tuple([np.asarray(r) for r in (*narrow, *(results[visible:] if visible is not None else ()))])
+def _as_array(result: Any) -> Any:
+    """NumPy's functions return 0-d results as scalars; what went to another device is an array already."""
+    return result if is_cupy(result) else np.asarray(result)
 
 
 class Arena(NumpyBackend):
@@ -209,4 +209,5 @@ def _small_kernel(spec: ElementwiseSpec, dtype: Any) -> Any:
 
 
 NUMPY = NumpyBackend()
-register_backend("cpu", np.ndarray, NUMPY)
+register_backend("cpu", lambda index: NUMPY)
+register_arrays(np.ndarray, lambda array: NUMPY)

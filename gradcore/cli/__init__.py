@@ -31,6 +31,7 @@ def _run() -> int:
 
     from gradcore.cli.app import app
     from gradcore.cli.output import CommandError
+    from gradcore.core.errors import KernelError, OutOfMemoryError
     from gradcore.data import DataError
     from gradcore.io import FileError
 
@@ -46,6 +47,8 @@ def _run() -> int:
     except (DataError, FileError) as error:
         _stop(str(error), 2)
     except OSError as error:
+        _stop(str(error), 1)
+    except (OutOfMemoryError, KernelError) as error:
         _stop(str(error), 1)
     except MemoryError:
         _stop("there is not enough memory", 1)

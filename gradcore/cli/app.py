@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradcore.cli import doctor, explain, ops, train
+from gradcore.cli import bench, doctor, explain, ops, train, warmup
 from gradcore.version import __version__
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog="Example: gradcore explain neuron --html neuron.html")(explain.explain)
 app.command(epilog="Example: gradcore doctor --json")(doctor.doctor)
 app.command(epilog="Example: gradcore ops sigmoid")(ops.ops)
+app.command(epilog="Example: gradcore warmup --dtype float16")(warmup.warmup)
+app.command(epilog="Example: gradcore bench --device cuda --json > bench.json")(bench.bench)
 
 
 def _show_version(wanted: bool) -> None:

@@ -33,24 +33,27 @@ class Job:
     schedule_on: str
 
 
-def job(settings: Settings, resume: str | None = None) -> Job:
+def job(settings: Settings, resume: str | None = None, device: str = "cpu") -> Job:
     """Make it, with random numbers from the settings' seed.
 
     Args:
         settings: what decides the bits.
         resume: file of the saved run with these settings, if there is one.
+        device: of the network; "auto" for a GPU if there is one. It gets the same initial values everywhere.
 
     Raises:
         CommandError: they contradict the data, or the network in that file.
     """
-    from gradcore import nn, random
+    from gradcore import cuda, nn, random
 
     random.seed(settings.seed)
     split = _split(settings)
     widths = [split.features, *settings.hidden, split.task.outputs]
     if resume is not None:
         _check_network(resume, widths)
-    model = _network(widths, settings)
+    if device == "auto":
+        device = "cuda" if cuda.is_available() else "cpu"
+    model = _network(widths, settings).to(device)
     loss = nn.functional.cross_entropy if split.task.classes else nn.functional.mse_loss
     optimizer = _optimizer(model, settings)
     loader, validation = _loaders(split, settings)

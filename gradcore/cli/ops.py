@@ -66,19 +66,16 @@ def _table(table: list[Row]) -> str:
     from gradcore.ops.table import heading
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = [f"{'op':25}  {'family':11}  {'devices':10}  order  what it does"]
+    lines = [f"{'op':25}  {'family':11}  {'cuda':14}  order  what it does"]
     for topic, group in groupby(table, key=lambda row: row.topic):
         lines += ["", f"# {heading(topic)}", *map(_line, group)]
-    lines += ["", "# order: the highest derivative tested; (cuda): a kernel is derived, not launched yet"]
+    lines += ["", "# order: the highest derivative tested; cuda: a kernel derived or written for it, or CuPy's"]
     return "\n".join(line if width is None else _cut(line, width) for line in lines)
 
 
 def _line(row: Row) -> str:
-    from gradcore.ops.table import DERIVED
-
-    devices = "cpu (cuda)" if row.devices["cuda"] == DERIVED else "cpu"
     order = "none" if row.order is None else row.order
-    return f"{row.name:25}  {row.family:11}  {devices:10}  {order!s:5}  {row.doc.partition('. ')[0]}"
+    return f"{row.name:25}  {row.family:11}  {row.devices['cuda']:14}  {order!s:5}  {row.doc.partition('. ')[0]}"
 
 
 def _cut(line: str, width: int) -> str:

@@ -54,14 +54,6 @@ class Schedule(StrEnum):
     PLATEAU = "plateau"
 
 
-class Place(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 class Precision(StrEnum):
     """Floating dtypes by name."""
 
@@ -105,10 +97,17 @@ def _log(name: str | None) -> str | None:
     return _named(name)
 
 
-def _launched(place: Place) -> Place:
-    if place == Place.CUDA:
-        raise typer.BadParameter("this version does not launch CUDA kernels yet; train with --device cpu")
-    return place
+def _device(name: str) -> str:
+    """The full name of a device that is there; "auto" is left as it is."""
+    from gradcore.backend import backend_on
+    from gradcore.core.errors import DeviceError
+
+    try:
+        return name if name == "auto" else str(backend_on(name).device)
+    except ValueError:
+        raise typer.BadParameter(f"no device is named {name!r}; use auto, cpu, cuda or cuda:N") from None
+    except DeviceError as error:
+        raise typer.BadParameter(f"{error}; or train with --device cpu") from None
 
 
 DatasetArgument = Annotated[Dataset | None, typer.Argument(help="Data of scikit-learn.", show_default=False)]
@@ -154,7 +153,12 @@ Seed = Annotated[
     typer.Option(metavar="N", min=0, max=2**64 - 1, help="The same seed gives the same bits; 0 if not given."),
 ]
 Dtype = Annotated[Precision | None, typer.Option(help="Of data and parameters; float32 if not given.")]
-Device = Annotated[Place, typer.Option(callback=_launched, help="Where to compute.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE", callback=_device, help="cpu, cuda, cuda:1; auto is cuda where CuPy finds a GPU, else cpu."
+    ),
+]
 Save = Annotated[
     str | None,
     typer.Option(

@@ -48,7 +48,7 @@ def train(
     early_stop: o.EarlyStop = None,
     seed: o.Seed = None,
     dtype: o.Dtype = None,
-    device: o.Device = o.Place.AUTO,
+    device: o.Device = "auto",
     save: o.Save = None,
     resume: o.Resume = None,
     baseline: o.Baseline = False,

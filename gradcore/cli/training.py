@@ -49,6 +49,14 @@ class Outcome:
             return self.history[-1]
         return min(self.history, key=lambda progress: progress.measures["validation_loss"])
 
+    @property
+    def device(self) -> str:
+        """Where it was trained, with the name of a GPU."""
+        from gradcore import cuda
+
+        device = next(self.job.model.parameters()).device
+        return str(device) if device == "cpu" else f"{device} ({cuda.get_device_name(device)})"
+
     def result(self) -> dict[str, Any]:
         """As JSON can hold it; a score that is not defined is None."""
         samples = sum(progress.samples for progress in self.history[self.before :])
@@ -62,7 +70,7 @@ class Outcome:
             **{f"baseline_{name}": _number(value) for name, value in (self.baseline or {}).items()},
             "seconds": self.seconds,
             "samples_per_second": samples / self.seconds,
-            "device": str(next(self.job.model.parameters()).device),
+            "device": self.device,
             "saved": self.saved,
         }
 
@@ -82,7 +90,7 @@ def train(settings: Settings, files: dict[str, Any]) -> Outcome:
 
     from gradcore.train import predict
 
-    made = job(settings, files["resume"])
+    made = job(settings, files["resume"], files["device"])
     with np.errstate(all="ignore"):
         start = time.perf_counter()
         history, before = _fit(made, settings, files)
@@ -148,7 +156,7 @@ def baseline(split: Split) -> dict[str, float]:
     """Scores of scikit-learn's linear model on the same split."""
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
-    from gradcore.tensor import tensor
+    from gradcore.factories import tensor
 
     x, test_x = (part.numpy().astype("float64") for part in (split.train_x, split.test_x))
     y = split.train_y.numpy()

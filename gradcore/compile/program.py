@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import NUMPY, Arena
+from gradcore.backend import NUMPY, Arena, backend_of, backend_on, is_cupy
 from gradcore.backend.numpy_backend import typed_scalars
 from gradcore.core.aval import Aval
 from gradcore.core.cell import Cell
 from gradcore.core.errors import StageError
-from gradcore.core.evaluate import SCALARS
+from gradcore.core.evaluate import SCALARS, place_of
 from gradcore.core.graph import CellSlot, Graph, Node, Var
 from gradcore.core.state import state
 from gradcore.core.tensor import Tensor, Traced
@@ -56,13 +56,16 @@ class Program:
         self.steps = [step for node in graph.nodes if (step := self._step(node)) is not None]
 
     def _step(self, node: Node) -> Callable[[], Any] | None:
-        values = list(typed_scalars([self.buffers[v] if isinstance(v, Var) else v for v in node.inputs]))
+        values: Any = [self.buffers[v] if isinstance(v, Var) else v for v in node.inputs]
+        backend: Any = place_of(node.op, values)
         if node.view_of is not None:
-            self.buffers[node.outputs[0]] = node.op.impl(NUMPY, None, *values, *node.params)
+            self.buffers[node.outputs[0]] = node.op.impl(backend, None, *values, *node.params)
             return None
-        outs = tuple([np.empty(var.shape, var.dtype) for var in node.outputs])
+        outs = tuple([backend_on(var.aval.device).empty(var.shape, var.dtype) for var in node.outputs])
         self.buffers.update(zip(node.outputs, outs, strict=True))
-        arena, run = self.arena, self.arena.run
+        if backend is NUMPY:
+            backend, values = self.arena, list(typed_scalars(values))
+        arena, run = self.arena, backend.run
         out = outs if node.op.multiple else outs[0]
 
         def step() -> None:
@@ -110,15 +113,20 @@ class Program:
             )
 
     def _result(self, output: Any) -> Any:
-        return Tensor(self.buffers[output].copy()) if isinstance(output, Var) else output
+        return Tensor(_copied(self.buffers[output])) if isinstance(output, Var) else output
+
+
+def _copied(array: Any) -> Any:
+    return backend_of(array).make("copy", array)
 
 
 def _buffer(aval: Aval) -> Any:
     """Memory laid out as what was captured: some order of the axes, without gaps."""
+    empty = backend_on(aval.device).empty
     if aval.strides is None:
-        return np.empty(aval.shape, aval.dtype)
+        return empty(aval.shape, aval.dtype)
     order = sorted(range(aval.ndim), key=lambda axis: -aval.strides[axis])  # type: ignore[index]
-    dense = np.empty([aval.shape[axis] for axis in order], aval.dtype)
+    dense = empty(tuple([aval.shape[axis] for axis in order]), aval.dtype)
     return dense.transpose([order.index(axis) for axis in range(aval.ndim)])
 
 
@@ -126,7 +134,8 @@ def _place(slot: CellSlot) -> Any:
     """Where the new value of a cell goes; all places are found before the first is written."""
     if slot.after is None:
         return None
-    return slot.cell.destination() if slot.cell.tensor is not None else np.empty(slot.after.shape, slot.after.dtype)
+    aval = slot.after.aval
+    return slot.cell.destination() if slot.cell.tensor is not None else _buffer(aval.update(strides=None))
 
 
 def _store(slot: CellSlot, place: Any, buffers: dict[Var, Any]) -> None:
@@ -134,7 +143,7 @@ def _store(slot: CellSlot, place: Any, buffers: dict[Var, Any]) -> None:
     if slot.after is None:
         cell.store(None)
         return
-    np.copyto(place, buffers[slot.after])
+    backend_of(place).copy(place, buffers[slot.after])
     if cell.tensor is None or cell.tensor.data is not place:
         cell.tensor = Tensor(place, cell.leaf)
     if cell.leaf is not None:
@@ -145,10 +154,16 @@ def _copy(buffer: Any, value: Any, what: str) -> None:
     value = value.read() if isinstance(value, Cell) else value
     if isinstance(value, Traced):
         raise StageError(f"{what} is a tensor inside {value.level.name}; a Program runs outside transforms only")
-    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    array = value.data if isinstance(value, Tensor) else value if is_cupy(value) else np.asarray(value)
+    backend = backend_of(buffer)
     if array.shape != buffer.shape or array.dtype != buffer.dtype:
         raise StageError(
             f"{what} is {array.dtype}{list(array.shape)}, but the graph was captured with "
             f"{buffer.dtype}{list(buffer.shape)}; capture it again for other shapes"
         )
-    np.copyto(buffer, array)
+    if backend_of(array) is not backend:
+        raise StageError(
+            f"{what} is on {backend_of(array).device}, but the graph was captured with it on {backend.device}; move it "
+            "with .to(device)"
+        )
+    backend.copy(buffer, array)

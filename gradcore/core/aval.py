@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import backend_of
+
 Shape = tuple[int, ...]
 
 
@@ -101,7 +103,6 @@ def aval_of(value: Any) -> Aval:
 
 
 def array_aval(array: Any) -> Aval:
-    shape, strides = array.shape, array.strides
-    if array.flags.c_contiguous:
-        strides = None
-    return Aval(shape, array.dtype, strides=strides)
+    strides = None if array.flags.c_contiguous else array.strides
+    device = "cpu" if type(array) is np.ndarray else backend_of(array).name
+    return Aval(array.shape, array.dtype, device=device, strides=strides)

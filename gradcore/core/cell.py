@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import NUMPY, native
-from gradcore.backend.numpy_backend import HALF
+from gradcore.backend import NUMPY, backend_of, is_cupy, native
+from gradcore.backend.half import HALF
 from gradcore.core.bind import as_tuple, bind
+from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
 from gradcore.core.state import next_serial, replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
@@ -110,9 +111,9 @@ class Cell:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
         array = self.tensor.data  # type: ignore[union-attr]
         unshared = sys.getrefcount(self.tensor) == UNSHARED[0] and sys.getrefcount(array) == UNSHARED[1]
-        if unshared and array.base is None and array.flags.c_contiguous and array.flags.writeable:
+        if unshared and array.base is None and array.flags.c_contiguous and getattr(array.flags, "writeable", True):
             return array
-        return np.empty_like(array, order="C")
+        return backend_of(array).make("empty", array.shape, array.dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.tensor!r})"
@@ -120,7 +121,9 @@ class Cell:
 
 def _contiguous(array: Any) -> Any:
     """What cells hold is C-contiguous, so a step may write to it and kernels need not test it."""
-    return np.asarray(native(array), order="C") if type(array) is np.ndarray else array
+    if type(array) is np.ndarray:
+        return np.asarray(native(array), order="C")
+    return backend_of(array).contiguous(array) if is_cupy(array) else array
 
 
 def _read(cell: Cell) -> Any:
@@ -132,7 +135,15 @@ def _read(cell: Cell) -> Any:
 
 def _check_same_kind(cell: Cell, value: Tensor) -> None:
     old = cell.tensor
-    if old is not None and (old.shape != value.shape or old.dtype != value.dtype):
+    if old is None:
+        return
+    on_cpu = type(old.data) is type(value.data) is np.ndarray
+    if not on_cpu and old.aval.device != value.aval.device:
+        raise DeviceError(
+            f"cell {cell.name or 'without a name'} is on {old.aval.device} and cannot take a tensor on "
+            f"{value.aval.device}; assign tensor.to('{old.aval.device}'), or move a module with module.to(device)"
+        )
+    if old.shape != value.shape or old.dtype != value.dtype:
         raise ValueError(
             f"cell {cell.name or 'without a name'} holds {old.dtype}{list(old.shape)} and cannot take "
             f"{value.dtype}{list(value.shape)}; cast or reshape the value first"
@@ -151,14 +162,15 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy or type(cells[0].tensor.data) is not np.ndarray:  # type: ignore[union-attr]
+    if switch.busy:
         _update_general(op, cells, operands, params)
         return
-    small = all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419 - hot
+    cpu = type(cells[0].tensor.data) is np.ndarray  # type: ignore[union-attr]
+    small = cpu and all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419
     outs = None if small else tuple([cell.destination() for cell in cells])  # before `arrays` refers to them
     arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
-    if arrays[-1].dtype is HALF:
-        results = NUMPY.run(op, outs, arrays, params)
+    if not cpu or arrays[-1].dtype is HALF:
+        results = (NUMPY if cpu else backend_of(outs[0])).run(op, outs, arrays, params)  # type: ignore[index]
     else:
         results = op.impl(NUMPY, outs, *arrays, *params)
     frame = user_frame()
@@ -167,7 +179,7 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
         leaf = cell.leaf
         if cell.tensor.data is not result:  # type: ignore[union-attr]
             cell.tensor = tensor = _new(Tensor)
-            tensor.data = result if type(result) is np.ndarray else np.asarray(result)
+            tensor.data = np.asarray(result) if cpu else result
             tensor.node = leaf
         if leaf is not None:
             leaf.assigned, leaf.site = serial, site

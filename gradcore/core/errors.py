@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from gradcore.backend.device import DeviceError as DeviceError  # backends stand below and raise it too
 from gradcore.backend.device import GradcoreError as GradcoreError
+from gradcore.backend.device import KernelError as KernelError
+from gradcore.backend.device import OutOfMemoryError as OutOfMemoryError
+from gradcore.backend.device import StreamError as StreamError
 
 
 class RuleError(GradcoreError, RuntimeError):

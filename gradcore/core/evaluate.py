@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gradcore.backend import backend_of
+from gradcore.backend import NUMPY, Backend, backend_of
 from gradcore.core.bind import as_tuple
 from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
@@ -18,12 +18,29 @@ def evaluate(op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
     """The outputs of `op` as new raw arrays; hooks of this thread are told."""
     arrays = [value for value in values if not isinstance(value, SCALARS)]
     backend = backend_of(arrays[0])
-    if any(type(array) is not type(arrays[0]) for array in arrays):
-        kinds = " and ".join(sorted({str(backend_of(array).device) for array in arrays}))
-        raise DeviceError(f"'{op.name}' got tensors on {kinds}; move them to one device with .to(device)")
+    if backend is not NUMPY or any(type(array) is not type(arrays[0]) for array in arrays):
+        backend = place_of(op, values)
     for hook in state.hooks:
         hook.before(op, values, params)
     outputs = backend.run(op, None, values, params)
     for hook in state.hooks:
         hook.after(op, values, params, as_tuple(outputs))
     return outputs
+
+
+def place_of(op: Op, values: Sequence[Any]) -> Backend:
+    """The backend that performs `op` on raw arrays and numbers."""
+    return meeting(op, [None if isinstance(value, SCALARS) else backend_of(value) for value in values])
+
+
+def meeting(op: Op, backends: Sequence[Backend | None]) -> Backend:
+    """The one backend of all operands (None: a number); those that `op.host` names may be on the CPU.
+
+    Raises:
+        DeviceError: the operands are on several devices.
+    """
+    found = {b for i, b in enumerate(backends) if b is not None and not (i in op.host and b is NUMPY)}
+    if len(found) > 1:
+        devices = " and ".join(sorted([str(backend.device) for backend in found]))
+        raise DeviceError(f"'{op.name}' got tensors on {devices}; move them to one device with .to(device)")
+    return found.pop() if found else NUMPY

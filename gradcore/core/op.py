@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gradcore.core.aval import aval_of
+
 Rule = Callable[..., Any]
 Mask = tuple[bool, ...]
 
@@ -87,7 +89,9 @@ class Op:
     variadic: bool = False  # takes any number of operands
     promotion: Promotion = Promotion.NONE
     differentiable: Mask | None = None  # None: every floating operand
-    half: bool = True  # float16 is computed in float32 and rounded once
+    half: bool = True  # the backend computes float16 in float32 and rounds once
+    cuda_half: bool = False  # on CUDA `impl` does that itself
+    host: frozenset[int] = frozenset()  # operands that may stay on the CPU, so that no step copies them: keys, rates
     alias: Rule | None = None
     vjp: Rule | None = None
     vjp_op: Rule | None = None
@@ -96,7 +100,7 @@ class Op:
     saves: Rule = lambda needed, params: Saved()
     spec: Any = None  # the scalar expression (elementwise)
     meaning: Rule | None = None  # the composition of other ops (fused)
-    kernels: dict[str, Any] = field(default_factory=dict)
+    kernels: dict[str, Any] = field(default_factory=dict)  # "cuda": RowSpec, ReductionSpec, or another `impl`
     samples: tuple[Sample, ...] = ()
     internal: bool = False  # derived from another op; not listed, no samples of its own
     doc: str = ""
@@ -117,6 +121,11 @@ class Op:
     def visible(self) -> int:
         """How many outputs users see (-1: all)."""
         return self.outputs - self.aux
+
+    def shapes_and_dtypes(self, values: Sequence[Any], params: tuple[Any, ...]) -> tuple[tuple[Any, Any], ...]:
+        """Of the outputs, for operands that are arrays or numbers."""
+        avals = self.abstract(*[aval_of(value) for value in values], *params)
+        return tuple([(aval.shape, aval.dtype) for aval in (avals if type(avals) is tuple else (avals,))])
 
     def can_differentiate(self, position: int) -> bool:
         return self.differentiable is None or self.variadic or self.differentiable[position]

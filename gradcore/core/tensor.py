@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from gradcore.backend import native
+from gradcore.backend import backend_of, backend_on, is_cupy, native
 from gradcore.core.aval import Aval, Shape, aval_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,14 @@ class Tensor:
         self.node = node
 
     def __reduce__(self) -> Any:
+        if is_cupy(self.data):
+            return _returned, (backend_of(self.data).fetch(self.data), self.node, self.aval.device)
         return _restored, (self.data, self.node)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        on_gpu = is_cupy(self.data)  # a copy stays there
+        data = backend_of(self.data).make("array", self.data) if on_gpu else deepcopy(self.data, memo)
+        return Tensor(data, deepcopy(self.node, memo))
 
     @property
     def shape(self) -> Shape:
@@ -70,6 +78,10 @@ class Tensor:
 
 def _restored(data: Any, node: Any) -> Tensor:
     return Tensor(native(data), node)
+
+
+def _returned(data: Any, node: Any, device: str) -> Tensor:
+    return Tensor(backend_on(device).receive(data), node)
 
 
 class Traced(Tensor):

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from gradcore.core.tensor import Tensor
-from gradcore.tensor import asarray
+from gradcore.factories import asarray
 
 
 class ArrayDataset:
     """Tensors or arrays whose first axes are the examples.  Arrays are shared, not copied.
+
+    A batch is where the tensors are: examples that fit into the memory of a GPU may be there from the beginning.
 
     Args:
         arrays: tensors or arrays of any dtypes, with equal first axes.
@@ -43,4 +45,9 @@ class ArrayDataset:
         """One example for an integer, a batch for a slice or for several integers in a list, array or Tensor."""
         if isinstance(indices, slice) or np.ndim(indices) == 0:
             return tuple([tensor[indices] for tensor in self.tensors])
-        return tuple([tensor.take(indices, 0) for tensor in self.tensors])
+        return tuple([tensor.take(_beside(tensor, indices), 0) for tensor in self.tensors])
+
+
+def _beside(tensor: Tensor, indices: Any) -> Any:
+    """Indices on the device of a tensor; it is far less to copy than examples are."""
+    return indices if tensor.device == "cpu" else asarray(indices, device=tensor.device)

@@ -11,7 +11,7 @@ import numpy as np
 from gradcore import random
 from gradcore.core.tensor import Tensor
 from gradcore.data.prefetch import prefetched
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 class Dataset(Protocol):
@@ -112,7 +112,7 @@ class DataLoader:
         old = self.state_dict()
         if values.keys() != old.keys():
             raise KeyError(f"the state of a DataLoader has {sorted(old)}, not {sorted(values)}")
-        new = {name: tensor(value) for name, value in values.items()}
+        new = {name: tensor(value, device="cpu") for name, value in values.items()}
         for name, value in new.items():
             if (value.shape, value.dtype) != (old[name].shape, old[name].dtype):
                 raise ValueError(f"{name} is {value.dtype}{list(value.shape)} and must be like {old[name]}")

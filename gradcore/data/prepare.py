@@ -12,7 +12,7 @@ from gradcore import random
 from gradcore.core.tensor import Tensor
 from gradcore.data.checks import DataError, checked
 from gradcore.data.task import Task, standardised
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 class Split(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcore.core.tensor import Tensor
 from gradcore.data.checks import TASKS, DataError, checked_features
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcore import nn, ops, random
 from gradcore.explanation.explanation import Explanation, explain
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 def neuron() -> tuple[str, Callable[[], Any]]:

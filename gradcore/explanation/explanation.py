@@ -21,7 +21,7 @@ from gradcore.explanation.graph import CURE, Graph, graph_of
 from gradcore.explanation.log import Log, latest, told
 from gradcore.explanation.names import argument_names, name_values, scope_of
 from gradcore.explanation.picture import draw
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 class Explanation:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.backend import is_cupy
 from gradcore.core.tensor import Tensor
+from gradcore.factories import asarray
 from gradcore.io import atomic
 from gradcore.io.errors import FileError
 from gradcore.io.safetensors_format import DTYPES, read_tensors, write_tensors
 from gradcore.io.state_dict import few
-from gradcore.tensor import asarray
 from gradcore.version import __version__
 
 VERSION = 1
@@ -72,7 +73,7 @@ def _check_parts(parts: Mapping[str, Any]) -> None:
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:
-    if not isinstance(value, (Tensor, np.ndarray, np.generic)):
+    if not isinstance(value, (Tensor, np.ndarray, np.generic)) and not is_cupy(value):
         raise TypeError(f"the state {name!r} is {type(value).__name__}; a state_dict must hold tensors or arrays")
     if value.dtype.name not in DTYPES.values():
         raise TypeError(f"the state {name!r} is {value.dtype}, which the file format does not know")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from gradcore.core.tensor import Tensor
+from gradcore.factories import asarray
 from gradcore.io.errors import FileError
 from gradcore.io.kinds import kind_of, unreadable
-from gradcore.tensor import asarray
 
 LONGEST = 100_000_000  # bytes of a header that the package reads
 

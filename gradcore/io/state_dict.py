@@ -39,11 +39,11 @@ def snapshot(cells: Mapping[str, Cell]) -> dict[str, Tensor]:
 
 
 def restore(cells: Mapping[str, Cell], values: Mapping[str, Any], strict: bool = True) -> KeyDifference:
-    """Assign values by name.  Everything is checked before the first assignment.
+    """Assign values by name; each goes to the device of its cell.  Everything is checked before the first assignment.
 
     Args:
         cells: the cells to assign.
-        values: tensors or arrays of the same shapes and dtypes.
+        values: tensors or arrays of the same shapes and dtypes, on any device.
         strict: refuse missing and unexpected names.
 
     Raises:
@@ -69,9 +69,16 @@ def restore(cells: Mapping[str, Cell], values: Mapping[str, Any], strict: bool =
     tensors = {name: as_value(values[name], name) for name in cells if name in values}
     for name, value in tensors.items():
         _check(name, cells[name], value)
-    for name, value in tensors.items():
-        cells[name].assign(Tensor(value.data.copy()) if value is not values[name] else value)
+    owned = {name: _owned(value, values[name], cells[name].read().device) for name, value in tensors.items()}
+    for name, value in owned.items():
+        cells[name].assign(value)
     return difference
+
+
+def _owned(value: Any, given: Any, device: Any) -> Any:
+    """The value on a device, in memory that no user's array shares."""
+    moved = value.to(device)
+    return moved if value is given or moved is not value else Tensor(value.data.copy())
 
 
 def _check(name: str, cell: Cell, value: Any) -> None:

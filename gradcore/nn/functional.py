@@ -8,6 +8,7 @@ from operator import index
 from typing import Any
 
 from gradcore import ops, random
+from gradcore.factories import ones, zeros
 from gradcore.ops import (
     cross_entropy,
     elu,
@@ -32,7 +33,6 @@ from gradcore.ops import mse as mse_loss
 from gradcore.ops.losses import nll_loss
 from gradcore.ops.operands import named_tensor
 from gradcore.ops.pointwise_losses import binary_cross_entropy_with_logits, huber_loss, kl_div, l1_loss
-from gradcore.tensor import ones, zeros
 
 __all__ = [
     "binary_cross_entropy_with_logits",
@@ -92,8 +92,8 @@ def layer_norm(
     if tuple(x.shape[-len(wanted) :]) != wanted:
         raise ValueError(f"layer_norm over {wanted} needs these as the last axes of x, which has shape {x.shape}")
     size = math.prod(wanted)
-    weight = ones(size, dtype=x.dtype) if weight is None else _flat(weight, wanted, "weight")
-    bias = zeros(size, dtype=x.dtype) if bias is None else _flat(bias, wanted, "bias")
+    weight = ones(size, dtype=x.dtype, device=x.aval.device) if weight is None else _flat(weight, wanted, "weight")
+    bias = zeros(size, dtype=x.dtype, device=x.aval.device) if bias is None else _flat(bias, wanted, "bias")
     if len(wanted) == 1:
         return ops.layer_norm(x, weight, bias, eps)
     rows = ops.reshape(x, (*x.shape[: -len(wanted)], size))

@@ -1,6 +1,7 @@
 """Initial values of parameters.  Each function assigns to a parameter and returns it.
 
-Random values come from `gradcore.random`, so `gradcore.random.seed` fixes them.
+Random values come from `gradcore.random`, so `gradcore.random.seed` fixes them.  They are drawn on the CPU and then go
+to the parameter's device.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from gradcore import random
 from gradcore.core.cell import Cell
-from gradcore.core.tensor import Tensor
+from gradcore.factories import asarray
 
 C = TypeVar("C", bound=Cell)
 
@@ -53,8 +54,9 @@ def _fan(cell: Cell, mode: str) -> int:
 
 
 def _assign(cell: C, array: Any) -> C:
+    """Numbers made on the CPU, so that they are the same on every device, as the content of a cell."""
     old = cell.read()
-    cell.assign(Tensor(np.asarray(array, old.dtype)))
+    cell.assign(asarray(np.asarray(array, old.dtype), device=old.device))
     return cell
 
 
@@ -67,7 +69,7 @@ def uniform_(cell: C, low: float = 0.0, high: float = 1.0) -> C:
     True
     """
     old = cell.read()
-    cell.assign(random.uniform(old.shape, old.dtype) * (high - low) + low)
+    cell.assign((random.uniform(old.shape, old.dtype) * (high - low) + low).to(old.device))
     return cell
 
 

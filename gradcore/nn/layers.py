@@ -10,6 +10,7 @@ import numpy as np
 
 from gradcore import ops
 from gradcore.core.tensor import Tensor
+from gradcore.factories import Place
 from gradcore.nn import functional, init
 from gradcore.nn.module import Module, ModuleList
 from gradcore.nn.parameter import Parameter
@@ -30,6 +31,7 @@ class Linear(Module):
         out_features: size of the last axis of the output.
         bias: with False, `bias` is None.
         dtype: of the parameters.
+        device: where they live; the CPU by default. Initial values are the same everywhere.
 
     Example:
         >>> import gradcore as gc
@@ -37,11 +39,15 @@ class Linear(Module):
         (5, 2)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32, device: Place = None
+    ) -> None:
         self.in_features, self.out_features = in_features, out_features
         self.weight = _empty((out_features, in_features), dtype)
         self.bias = _empty((out_features,), dtype) if bias else None
         self.reset_parameters()
+        if device is not None:
+            self.to(device)
 
     def reset_parameters(self) -> None:
         """Draw new initial values."""
@@ -103,6 +109,7 @@ class LayerNorm(Module):
         normalized_shape: sizes of the last axes.
         eps: added to the variance.
         dtype: of `weight` (ones at first) and `bias` (zeros), which have that shape.
+        device: where they live; the CPU by default.
 
     Example:
         >>> import gradcore as gc
@@ -110,10 +117,18 @@ class LayerNorm(Module):
         array([[-1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        dtype: Any = np.float32,
+        device: Place = None,
+    ) -> None:
         self.normalized_shape, self.eps = functional.shape_of(normalized_shape), eps
         self.weight = init.ones_(_empty(self.normalized_shape, dtype))
         self.bias = _empty(self.normalized_shape, dtype)
+        if device is not None:
+            self.to(device)
 
     def forward(self, x: Any) -> Any:
         """Tensor of shape (..., *normalized_shape) to the same shape."""

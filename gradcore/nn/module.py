@@ -157,19 +157,25 @@ class Module:
                 parameter.grad = None
 
     def to(self, target: Any) -> Self:
-        """Move parameters, buffers and gradients to a device, or cast the floating ones to a dtype.
+        """Move parameters, buffers and gradients to a device, or cast the floating ones to a dtype: all or none.
 
-        Call it before the optimiser is made: the optimiser's state takes the parameters' dtype.
+        Call it before the optimiser is made: the optimiser's state takes the parameters' dtype and device.
 
         Args:
             target: `"cpu"`, `"cuda:0"`, a Device, or a floating dtype.
+
+        Raises:
+            DeviceError: the device is not there.
+            MemoryError: everything is as it was.
         """
         if not _is_device(target) and np.dtype(target).kind != "f":
             raise TypeError(f"a module can be cast to floating dtypes only, not to {np.dtype(target)}")
-        for cell in self.named_cells().values():
-            _convert(cell, target)
-            if cell.leaf is not None:
-                _convert(cell.leaf.grad, target)
+        cells: list[Cell] = list(self.named_cells().values())
+        cells += [cell.leaf.grad for cell in cells if cell.leaf is not None]
+        for cell, value in [(cell, _converted(cell, target)) for cell in cells]:
+            if value is not None:
+                cell.assign(None)  # a cell keeps its dtype and device unless it is emptied first
+                cell.assign(value)
         return self
 
     # --- text ---------------------------------------------------------------------------------------------------------
@@ -199,14 +205,13 @@ def _is_device(target: Any) -> bool:
     return isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"))
 
 
-def _convert(cell: Cell, target: Any) -> None:
+def _converted(cell: Cell, target: Any) -> Any:
+    """What the cell is to hold; None where nothing changes."""
     old = cell.read()
     if old is None or (not _is_device(target) and old.dtype.kind != "f"):
-        return
+        return None
     new = old.detach().to(target)
-    if new.data is not old.data:
-        cell.assign(None)  # a cell keeps its dtype unless it is emptied first
-        cell.assign(new)
+    return new if new.data is not old.data else None
 
 
 class ModuleList(Module):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradcore.core.cell import Cell
+from gradcore.core.errors import DeviceError
 from gradcore.core.tensor import Tensor
-from gradcore.tensor import tensor
+from gradcore.factories import tensor
 
 
 class _Held(Cell):
@@ -64,15 +65,20 @@ class Parameter(_Held):
         self.leaf.grad.assign(None if value is None else self._as_gradient(value))
 
     def _as_gradient(self, value: Any) -> Any:
-        """A Tensor of the parameter's shape and dtype: Python numbers take its dtype, arrays are copied."""
+        """A Tensor of the parameter's shape, dtype and device: Python numbers take its dtype, arrays are copied."""
         own = self.read()
         weak = not hasattr(value, "dtype")
         value = value.read() if isinstance(value, Cell) else value
-        g = value if isinstance(value, Tensor) else tensor(value, own.dtype if weak else None)
+        g = value if isinstance(value, Tensor) else tensor(value, own.dtype if weak else None, own.device)
         if g.shape != own.shape or g.dtype != own.dtype:
             raise ValueError(
                 f"parameter {self.name or 'without a name'} is {own.dtype}{list(own.shape)} and cannot take a gradient "
                 f"of {g.dtype}{list(g.shape)}; cast or reshape it first"
+            )
+        if g.aval.device != own.aval.device:
+            raise DeviceError(
+                f"parameter {self.name or 'without a name'} is on {own.aval.device} and cannot take a gradient on "
+                f"{g.aval.device}; move it with .to('{own.aval.device}')"
             )
         return g
 

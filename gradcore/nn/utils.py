@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from gradcore import ops
-from gradcore.core.cell import Cell
+from gradcore.core.cell import Cell, update
 from gradcore.core.tensor import Tensor
+from gradcore.ops.clipping import clip_to_norm_op, global_norm
 
 
 def clip_grad_norm_(
@@ -47,14 +47,18 @@ def clip_grad_norm_(
         raise ValueError(f"max_norm must be a number that is not negative, not {max_norm}")
     if norm_type not in (2, math.inf):
         raise ValueError(f"norm_type must be 2 or math.inf, not {norm_type}")
-    present = _gradients(parameters, "clip_grad_norm_")
-    total = _norm([g for _, g in present], norm_type)
+    grads = [cell for cell, _ in _gradients(parameters, "clip_grad_norm_")]
+    if not grads:
+        return Tensor(np.zeros((), np.float32))
+    total = global_norm([cell.read() for cell in grads], norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(f"the norm of the gradients is {float(total)}; skip the step, or lower the learning rate")
-    factor = ops.minimum(max_norm / (total + 1e-6), 1.0)
-    for cell, g in present:
-        scaled = ops.mul(g, factor)  # in the wider of both dtypes: a small factor has few digits in float16
-        cell.assign(scaled if scaled.dtype == g.dtype else ops.cast(scaled, g.dtype))
+    limit = (
+        max_norm
+        if isinstance(max_norm, Tensor)
+        else Tensor(np.asarray(max_norm, np.result_type(max_norm, total.dtype)))
+    )
+    update(clip_to_norm_op, grads, [total, limit, *grads])
     return total
 
 
@@ -95,12 +99,3 @@ def _gradients(given: Any, name: str) -> list[tuple[Cell, Any]]:
             raise TypeError(f"{name} takes parameters, not {type(cell).__name__}; pass model.parameters()")
     grads = [(c.leaf.grad, c.leaf.grad.read()) for c in cells if c.leaf is not None]
     return [(cell, g) for cell, g in grads if g is not None]
-
-
-def _norm(grads: list[Any], norm_type: float) -> Any:
-    wide = [ops.cast(g, np.float32) if g.dtype == np.float16 else g for g in grads if math.prod(g.shape)]
-    if not wide:
-        return Tensor(np.zeros((), np.float32))
-    if norm_type == 2:
-        return ops.sqrt(functools.reduce(ops.add, [ops.sum(ops.square(g)) for g in wide]))
-    return functools.reduce(ops.maximum, [ops.max(ops.abs(g)) for g in wide])

@@ -1,5 +1,6 @@
 """The op table.  One place per op; importing this package fills `gradcore.core.op.OPS`."""
 
+from gradcore.ops import clipping as clipping
 from gradcore.ops import optimizers as optimizers
 from gradcore.ops.activations import (
     elu,
@@ -41,6 +42,7 @@ from gradcore.ops.arithmetic import (
     tanh,
     where,
 )
+from gradcore.ops.conversion import cast, stop_gradient, to_device
 from gradcore.ops.creation import eye, full_like, linspace, ones_like, zeros_like
 from gradcore.ops.cumulative import cumprod, cumsum, prod
 from gradcore.ops.dense import linear
@@ -81,21 +83,19 @@ from gradcore.ops.products import dot, inner, kron, outer, tensordot, vdot
 from gradcore.ops.quantiles import median, quantile
 from gradcore.ops.random import dropout
 from gradcore.ops.rearranging import array_split, broadcast_arrays, flip, meshgrid, repeat, roll, split, tile
-from gradcore.ops.reductions import all, any, logsumexp, max, mean, min, sum
+from gradcore.ops.reductions import all, any, max, mean, min, sum
 from gradcore.ops.rounding import ceil, clip, floor, floor_divide, mod, round, sign
 from gradcore.ops.shapes import (
     broadcast_to,
-    cast,
     expand_dims,
     moveaxis,
     ravel,
     reshape,
     squeeze,
-    stop_gradient,
     swapaxes,
     transpose,
 )
-from gradcore.ops.softmax import log_softmax, softmax
+from gradcore.ops.softmax import log_softmax, logsumexp, softmax
 from gradcore.ops.sorting import argmax, argmin, argsort, searchsorted, sort, topk
 from gradcore.ops.statistics import norm, std, var
 from gradcore.ops.triangles import diag, diagonal, trace, tril, triu
@@ -235,6 +235,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "to_device",
     "topk",
     "trace",
     "transpose",

@@ -12,6 +12,7 @@ from gradcore.autodiff.record import zeros
 from gradcore.core.aval import aval_of
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
+from gradcore.kernels.indexing import TAKE_ALONG
 from gradcore.ops.indexing import as_indices
 from gradcore.ops.operands import named_tensor
 from gradcore.ops.samples import integers, normal, sample
@@ -69,6 +70,7 @@ take_along_axis_op: Op = indexed(
     ("x", "indices"),
     params=("axis",),
     impl=_take_impl,
+    kernels={"cuda": TAKE_ALONG},
     abstract=lambda x, indices, axis: x.update(shape=indices.shape),
     differentiable=(True, False),
     vjp=_take_vjp,
@@ -101,7 +103,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
         Tensor of the shape of the indices.
 
     Raises:
-        IndexError: a position is outside [-n, n).
+        IndexError: a position is outside [-n, n); on CUDA it wraps around, as for `take`.
         TypeError: the positions are not integers.
         ValueError: x and the indices have different numbers of axes.
 
@@ -112,7 +114,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
                 [3., 4.]], dtype=float32, device='cpu')
     """
     x, axis = with_axis(named_tensor(x, "take_along_axis"), axis)
-    indices = as_indices(indices)
+    indices = as_indices(indices, x)
     if len(indices.shape) != len(x.shape):
         raise ValueError(f"'take_along_axis': indices have shape {indices.shape}, and x has {len(x.shape)} axes")
     return take_along(*_broadcast(x, indices, axis), axis)
@@ -133,8 +135,8 @@ def _scatter_impl(xp: Any, out: Any, x: Any, indices: Any, updates: Any, axis: i
     out = xp.empty(x.shape, x.dtype) if out is None else out
     np.copyto(out, x)
     places = np.arange(out.size).reshape(out.shape)
-    flat = np.take_along_axis(places, indices, axis).reshape(-1)
-    np.add.at(out.reshape(-1), flat, updates.reshape(-1))
+    flat = xp.run(take_along_axis_op, None, (places, indices), (axis,)).reshape(-1)
+    xp.add_at(out.reshape(-1), flat, updates.reshape(-1), 0)
     return out
 
 

@@ -11,6 +11,7 @@ from gradcore.autodiff.record import zeros
 from gradcore.core.aval import aval_of
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
+from gradcore.kernels.indexing import LAST_INDEX, SCATTER_SET
 from gradcore.ops.arithmetic import add, maximum, minimum, mul, where
 from gradcore.ops.indexing import (
     held,
@@ -46,6 +47,7 @@ last_index_op: Op = indexed(
     ("indices",),
     params=("size", "lead"),
     impl=_last_impl,
+    kernels={"cuda": LAST_INDEX},
     abstract=lambda indices, size, lead: indices.update(shape=indices.shape, dtype=np.bool_),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(last_index_op, xs, (params[0], params[1] + 1)),
@@ -98,6 +100,7 @@ scatter_set_op: Op = indexed(
     ("x", "indices", "updates"),
     params=("axis", "distinct"),
     impl=_set_impl,
+    kernels={"cuda": SCATTER_SET},
     abstract=lambda x, indices, updates, axis, distinct: x.update(shape=x.shape),
     differentiable=(True, False, True),
     vjp=_set_vjp,
@@ -136,7 +139,8 @@ class Place:
 
     Values broadcast to the shape of `x[key]` and are cast to the dtype of x where NumPy's same_kind rule allows it.
     Where a key names an element more than once, `add` adds all values in order and of `set` the last value wins (the
-    others get no gradient); `multiply`, `min` and `max` refuse it.
+    others get no gradient); `multiply`, `min` and `max` refuse it (on CUDA, where nothing looks at positions, the last
+    value wins there too).
 
     Raises:
         IndexError: as for `x[key]`; an element is named twice, and the method refuses it.
@@ -203,7 +207,7 @@ class Place:
         shape = part.shape
         if plan.indices is not None:
             shape = (*shape[: plan.place], *plan.indices.shape, *shape[plan.place + 1 :])
-        return plan, part, _spread(held(values, self.x.dtype, "x.at[key]"), shape)
+        return plan, part, _spread(held(values, self.x, "x.at[key]"), shape)
 
 
 def _spread(values: Any, shape: tuple[int, ...]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import native
+from gradcore.backend import backend_on, native
 from gradcore.core.tensor import Tensor
 from gradcore.ops.arguments import as_integers
 from gradcore.ops.operands import named_tensor
@@ -47,7 +47,13 @@ def full_like(x: Any, value: float, dtype: Any = None) -> Tensor:
 
 def _full_like(x: Any, value: float, dtype: Any, name: str) -> Tensor:
     x = named_tensor(x, name)
-    return Tensor(native(np.full(x.shape, value, dtype or x.dtype)))
+    array = backend_on(x.aval.device).make("full", x.shape, value, dtype or x.dtype)
+    return Tensor(native(array) if type(array) is np.ndarray else array)
+
+
+def arange_on(x: Any, count: int) -> Tensor:
+    """The integers from 0 to count - 1 on the device of x."""
+    return Tensor(backend_on(x.aval.device).make("arange", count))
 
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32) -> Tensor:

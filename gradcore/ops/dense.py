@@ -22,8 +22,7 @@ from gradcore.ops.structural import public
 
 def _impl(xp: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
     _check(x.shape, w.shape, b.shape)
-    y = matmul_impl(xp, None if out is None else _flat(out), _flat(x), w.T)
-    xp.np.add(y, b, y)
+    y = xp.affine(None if out is None else _flat(out), _flat(x), w, b)
     return y.reshape((*x.shape[:-1], w.shape[0])) if out is None else out
 
 
@@ -55,7 +54,7 @@ def _vjp_impl(xp: Any, out: Any, *operands: Any) -> Any:
     if needed[1]:
         results.append(matmul_impl(xp, _out(outs, out), flat.T, _flat(saved[0])))
     if needed[2]:
-        results.append(xp.np.add.reduce(flat, 0, None, _out(outs, out)))
+        results.append(xp.reduce("add", flat, 0, _out(outs, out)))
     return tuple(results) if len(results) > 1 else results[0]
 
 
@@ -112,6 +111,7 @@ def _vjp_op(needed: Any, params: Any) -> Any:
             impl=_vjp_impl,
             abstract=_vjp_shape,
             outputs=int(needed[0]) + int(needed[1]) + int(needed[2]),
+            cuda_half=True,
             internal=True,
         )
         _BACK[needed] = op, (needed,)
@@ -124,6 +124,7 @@ linear_op: Op = fused(
     promotion=Promotion.COMMON,
     meaning=lambda x, w, b: add(matmul(x, swapaxes(w, 0, 1)), b),
     impl=_impl,
+    cuda_half=True,
     abstract=_shape,
     vjp_op=_vjp_op,
     saves=_saves,

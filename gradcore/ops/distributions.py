@@ -12,6 +12,8 @@ import numpy as np
 
 from gradcore.core.bind import bind
 from gradcore.core.op import Op
+from gradcore.kernels.normal import NORMAL, fill_normal
+from gradcore.kernels.philox import RANDINT, RANDOM_BITS
 from gradcore.ops.random import Shape
 from gradcore.ops.samples import key as key_sample
 from gradcore.ops.samples import normal, sample
@@ -42,6 +44,7 @@ random_bits_op: Op = indexed(
     ("key",),
     params=("shape",),
     impl=_bits_impl,
+    kernels={"cuda": RANDOM_BITS},
     abstract=lambda key, shape: key.update(shape=(*key.shape[:-1], *shape)),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(random_bits_op, xs, params),
@@ -61,43 +64,19 @@ def _normal_impl(xp: Any, out: Any, key: Any, shape: Shape, dtype: Any) -> Any:
     y, rows, keys = _rows(xp, out, key, shape, dtype)
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     pairs = (rows.shape[1] + 1) // 2
+    z = xp.scratch((pairs, 2), wide)
     for row, one in zip(rows, keys, strict=True):
-        radius, angle = _polar(xp, one, pairs, wide)
-        z = xp.scratch((pairs, 2), wide)
-        xp.np.multiply(radius, xp.np.cos(angle), z[:, 0])
-        xp.np.multiply(radius, xp.np.sin(angle), z[:, 1])
+        fill_normal(xp.np, xp.philox(one, pairs * wide.itemsize // 4), z)
         xp.np.copyto(row, z.reshape(-1)[: row.size], casting="same_kind")
     return y
 
 
-def _polar(xp: Any, key: Any, pairs: int, dtype: Any) -> tuple[Any, Any]:
-    """Radius and angle in the plane: from the halves of a word (float32), or from 53 bits of a word each (float64).
-
-    The uniform number under the logarithm lies in (0, 1], so no radius is infinite.
-    """
-    np = xp.np
-    if dtype == np.float32:
-        bits, words = 32, xp.philox(key, pairs)
-        first, second = words & MASK32, words >> SHIFT32
-    else:
-        bits, words = 53, xp.philox(key, 2 * pairs)
-        first, second = words[0::2] >> SHIFT11, words[1::2] >> SHIFT11
-    radius = np.add(first, 1, dtype=dtype)
-    radius *= 2.0**-bits
-    np.log(radius, radius)
-    radius *= -2
-    np.sqrt(radius, radius)
-    angle = np.subtract(second.view(np.int64), 2 ** (bits - 1)).astype(dtype)  # in [-pi, pi)
-    angle *= math.pi * 2.0 ** (1 - bits)
-    return radius, angle
-
-
-MASK32, SHIFT32, SHIFT11 = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(11)
 normal_op: Op = indexed(
     "normal",
     ("key",),
     params=("shape", "dtype"),
     impl=_normal_impl,
+    kernels={"cuda": NORMAL},
     abstract=lambda key, shape, dtype: key.update(shape=(*key.shape[:-1], *shape), dtype=dtype),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(normal_op, xs, params),
@@ -113,6 +92,8 @@ normal_op: Op = indexed(
 )
 
 # --- integers ---------------------------------------------------------------------------------------------------------
+
+MASK32, SHIFT32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def _high(words: Any, factor: Any) -> Any:
@@ -148,6 +129,7 @@ randint_op: Op = indexed(
     ("key",),
     params=("low", "high", "shape", "dtype"),
     impl=_randint_impl,
+    kernels={"cuda": RANDINT},
     abstract=lambda key, low, high, shape, dtype: key.update(shape=(*key.shape[:-1], *shape), dtype=dtype),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(randint_op, xs, params),
@@ -166,7 +148,7 @@ randint_op: Op = indexed(
 
 
 def _probability_impl(xp: Any, out: Any, p: Any) -> Any:
-    if not ((p >= 0) & (p <= 1)).all():
+    if xp.checks_values and not ((p >= 0) & (p <= 1)).all():
         raise ValueError("'bernoulli': probabilities must lie in [0, 1]")
     out = xp.empty(p.shape, p.dtype) if out is None else out
     xp.np.copyto(out, p)

@@ -13,10 +13,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from gradcore.ops.arguments import as_integers
+from gradcore.ops.conversion import cast
 from gradcore.ops.joining import meeting
 from gradcore.ops.products import contract, ordered
 from gradcore.ops.reductions import sum as sum_over
-from gradcore.ops.shapes import cast, reshape
+from gradcore.ops.shapes import reshape
 from gradcore.ops.triangles import diagonal
 
 Shape = tuple[int, ...]

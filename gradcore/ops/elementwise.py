@@ -104,6 +104,8 @@ def make_op(scalar: Scalar, promotion: Promotion, samples: tuple[Sample, ...], d
         impl=impl,
         abstract=lambda *avals: _abstract(scalar, avals),
         outputs=scalar.count,
+        cuda_half=True,
+        host=frozenset([i for i, input in enumerate(scalar.inputs) if input in scalar.hyper]),
         promotion=promotion,
         differentiable=scalar.differentiable,
         vjp=vjp,
@@ -122,7 +124,8 @@ def _abstract(scalar: Scalar, avals: Sequence[Aval]) -> Any:
     shape = np.broadcast_shapes(*(a.shape for a in avals))
     typed = [a for a, n in zip(avals, scalar.inputs, strict=True) if n not in scalar.conditions]
     strong = [a for a in typed if not a.weak] or typed
-    outs = [Aval(shape, bool if e.boolean else strong[0].dtype, device=avals[0].device) for e in scalar.outputs]
+    device = next((a.device for a in avals if a.device != "cpu"), "cpu")
+    outs = [Aval(shape, bool if e.boolean else strong[0].dtype, device=device) for e in scalar.outputs]
     return tuple(outs) if scalar.count > 1 else outs[0]
 
 

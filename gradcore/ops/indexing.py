@@ -12,11 +12,13 @@ from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
 from gradcore.core.evaluate import SCALARS
-from gradcore.core.op import Op, Saved
+from gradcore.core.op import OPS, Op, Saved
 from gradcore.core.tensor import Tensor
+from gradcore.kernels.indexing import POSITIONS, TAKE
+from gradcore.ops.conversion import cast, to_device
 from gradcore.ops.operands import as_tensor, named_tensor
 from gradcore.ops.samples import integers, normal, sample
-from gradcore.ops.shapes import broadcast_to, cast, ravel, reshape, transpose_op
+from gradcore.ops.shapes import broadcast_to, ravel, reshape, transpose_op
 from gradcore.ops.structural import indexed, normal_axis, public
 
 
@@ -46,6 +48,7 @@ positions_op: Op = indexed(
     ("indices",),
     params=("size", "axis"),
     impl=_positions_impl,
+    kernels={"cuda": POSITIONS},
     abstract=lambda indices, size, axis: indices.update(shape=indices.shape, dtype=INT64),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(positions_op, xs, params),
@@ -80,8 +83,8 @@ def _flat_batch(size: int, x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
     order = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
     folded = bind(transpose_op, (x,), (order,))
     folded = reshape(folded, (*folded.shape[:axis], size * n, *folded.shape[axis + 2 :]))
-    starts = backend_on(indices.aval.device).np.arange(size, dtype=INT64) * n
-    starts = Tensor(starts.reshape((size, *(1,) * (len(indices.shape) - 1))))
+    starts = Tensor(backend_on(indices.aval.device).make("arange", 0, size, 1, INT64))
+    starts = reshape(bind(OPS["mul"], (starts, n)), (size, *(1,) * (len(indices.shape) - 1)))
     return folded, add(positions(indices, n, axis), starts)
 
 
@@ -108,6 +111,7 @@ take_op: Op = indexed(
     ("x", "indices"),
     params=("axis",),
     impl=_take_impl,
+    kernels={"cuda": TAKE},
     abstract=_take_shape,
     differentiable=(True, False),
     vjp=_take_vjp,
@@ -140,7 +144,8 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
         Tensor of shape (*before, *indices.shape, *after); without an axis, of the shape of the indices.
 
     Raises:
-        IndexError: a position is outside [-n, n).
+        IndexError: a position is outside [-n, n). On CUDA it wraps around instead: to look at the positions, the CPU
+            would have to wait for the GPU.
         TypeError: the positions are not integers.
 
     Example:
@@ -156,15 +161,22 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     x = named_tensor(x, "take")
     if axis is None:
         x, axis = ravel(x), 0
-    return take_axis(x, as_indices(indices), normal_axis(axis, len(x.shape)))
+    return take_axis(x, as_indices(indices, x), normal_axis(axis, len(x.shape)))
 
 
-def as_indices(indices: Any) -> Any:
-    """Integers of any shape as a Tensor."""
+def as_indices(indices: Any, x: Any) -> Any:
+    """Integers of any shape as a Tensor on the device of x."""
     indices = as_tensor(without_lists(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
-    return indices
+    return beside(x, indices)
+
+
+def beside(x: Any, value: Any) -> Any:
+    """A Tensor on the device of x; one on the CPU, as lists and arrays give it, is copied there."""
+    if type(value.data) is np.ndarray and type(x.data) is not np.ndarray:
+        return to_device(value, x.aval.device)
+    return value
 
 
 def without_lists(indices: Any) -> Any:
@@ -179,8 +191,7 @@ def _scatter_impl(xp: Any, out: Any, x: Any, indices: Any, updates: Any, axis: i
     if out is None:
         out = xp.empty(x.shape, x.dtype)
     xp.np.copyto(out, x)
-    indices = xp.np.asarray(indices, order="C")  # in another layout, ufunc.at would go in the order of memory
-    xp.np.add.at(out, (*[slice(None)] * axis, indices), updates)
+    xp.add_at(out, indices, updates, axis)
     return out
 
 
@@ -252,7 +263,7 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
         A new tensor like x.
 
     Raises:
-        IndexError: a position is outside [-n, n).
+        IndexError: a position is outside [-n, n); on CUDA it wraps around, as for `take`.
         TypeError: the updates have a dtype that x cannot hold, by NumPy's same_kind rule.
         ValueError: the shape of the updates does not fit.
 
@@ -261,8 +272,8 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
         >>> gc.scatter_add(gc.zeros(3), [0, 2, 2], gc.tensor([1.0, 10.0, 20.0]))
         tensor([ 1.,  0., 30.], dtype=float32, device='cpu')
     """
-    x, indices = named_tensor(x, "scatter_add"), as_indices(indices)
-    updates = held(updates, x.dtype, "'scatter_add'")
+    x = named_tensor(x, "scatter_add")
+    indices, updates = as_indices(indices, x), held(updates, x, "'scatter_add'")
     axis = normal_axis(axis, len(x.shape))
     expected = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if updates.shape != expected:
@@ -270,8 +281,9 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
     return scatter_add_axis(x, indices, updates, axis)
 
 
-def held(values: Any, dtype: Any, name: str) -> Any:
-    """Values as a Tensor of the dtype of an x that is to hold them."""
+def held(values: Any, x: Any, name: str) -> Any:
+    """Values as a Tensor of the dtype and the device of an x that is to hold them."""
+    dtype = x.dtype
     if isinstance(values, SCALARS) and not isinstance(values, np.generic):
         fits = np.result_type(dtype, values) == dtype
         values = Tensor(np.asarray(values, dtype)) if fits else values
@@ -281,4 +293,4 @@ def held(values: Any, dtype: Any, name: str) -> Any:
     if not fits:
         got = getattr(values, "dtype", type(values).__name__)
         raise TypeError(f"{name}: x is {dtype} and cannot hold {got}; cast x or the values with .astype(dtype)")
-    return values if values.dtype == dtype else cast(values, dtype)
+    return beside(x, values if values.dtype == dtype else cast(values, dtype))

@@ -11,10 +11,11 @@ from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import OPS, Op, Promotion
 from gradcore.ops.along_axis import all_mapped
-from gradcore.ops.indexing import take_axis
-from gradcore.ops.operands import as_tensor, bind_general, common_dtype, named_tensor
+from gradcore.ops.conversion import cast
+from gradcore.ops.indexing import as_indices, take_axis
+from gradcore.ops.operands import bind_general, common_dtype, named_tensor
 from gradcore.ops.samples import normal, sample
-from gradcore.ops.shapes import cast, expand_dims, ravel, reshape
+from gradcore.ops.shapes import expand_dims, ravel, reshape
 from gradcore.ops.structural import linear, normal_axis, public
 
 # --- pad --------------------------------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     if mode not in MODES:
         raise ValueError(f"'pad': mode {mode!r} is not among {', '.join(MODES)}")
     for axis, width in enumerate(widths):
-        x = take_axis(x, as_tensor(_repeated(x.shape[axis], width, mode)), axis) if any(width) else x
+        x = take_axis(x, as_indices(_repeated(x.shape[axis], width, mode), x), axis) if any(width) else x
     return x
 
 

@@ -7,25 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.autodiff.record import is_ones
+from gradcore.backend import is_cupy
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
+from gradcore.core.state import state
 from gradcore.core.tensor import Tensor
+from gradcore.kernels.cross_entropy import CROSS_ENTROPY, CROSS_ENTROPY_VJP, CROSS_ENTROPY_WITH_GRADIENT
 from gradcore.ops.arithmetic import div, equal, exp, log, mul, sub, where
+from gradcore.ops.conversion import cast, stop_gradient
+from gradcore.ops.creation import arange_on, ones_like
 from gradcore.ops.fused import fused, raw_vjp
-from gradcore.ops.operands import named_tensor
-from gradcore.ops.reductions import _finite, as_floating, max_op, mean, sum_op
+from gradcore.ops.operands import bind_general, named_tensor
+from gradcore.ops.reductions import as_floating, max_op, mean, sum_op
 from gradcore.ops.reductions import sum as sum_
 from gradcore.ops.samples import integers, normal, sample
-from gradcore.ops.shapes import cast, expand_dims, stop_gradient
-from gradcore.ops.softmax import all_mapped, log_softmax, shifted, softmax_impl, softmax_meaning
+from gradcore.ops.shapes import expand_dims
+from gradcore.ops.softmax import all_mapped, finite, log_softmax, shifted, softmax_impl, softmax_meaning
 from gradcore.ops.structural import public
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def _one_hot(labels: Any, classes: int) -> Any:
-    return equal(expand_dims(labels, len(labels.shape)), Tensor(np.arange(classes)))
+    return equal(expand_dims(labels, len(labels.shape)), arange_on(labels, classes))
 
 
 def reduced(rows: Any, reduction: str) -> Any:
@@ -46,7 +52,7 @@ def _weights(g: Any, shape: tuple[int, ...], reduction: str) -> Any:
 
 def _cross_entropy_meaning(x: Any, labels: Any, reduction: str) -> Any:
     last = (len(x.shape) - 1,)
-    z = sub(x, _finite(stop_gradient(bind(max_op, (x,), (last, True)))))
+    z = sub(x, finite(stop_gradient(bind(max_op, (x,), (last, True)))))
     picked = bind(sum_op, (where(_one_hot(labels, x.shape[-1]), z, 0.0),), (last, False))
     return reduced(sub(log(bind(sum_op, (exp(z),), (last, False))), picked), reduction)
 
@@ -61,16 +67,16 @@ def _cross_entropy_impl(xp: Any, out: Any, x: Any, labels: Any, reduction: str) 
     _check_labels("cross_entropy", labels, x.shape[-1])
     row = xp.scratch((*x.shape[:-1], 1), x.dtype)
     z = xp.scratch(x.shape, x.dtype)
-    shifted(np, x, row, z)
+    shifted(xp, x, row, z)
     picked = np.take_along_axis(z, labels[..., None], -1)
     np.exp(z, z)
-    np.add.reduce(z, -1, None, row, True)
+    xp.reduce("add", z, -1, row, True)
     np.log(row, row)
     np.subtract(row, picked, row)
     rows = row.reshape(labels.shape)
     if reduction == "none":
         return rows.copy() if out is None else _copied(np, out, rows)
-    total = np.add.reduce(rows, None, None, out)
+    total = xp.reduce("add", rows, None, out)
     return total if reduction == "sum" else np.true_divide(total, rows.size, out)
 
 
@@ -116,6 +122,7 @@ cross_entropy_vjp_op: Op = fused(
     differentiable=(True, True, False),
     meaning=_cross_entropy_vjp_meaning,
     impl=_cross_entropy_vjp_impl,
+    kernels={"cuda": CROSS_ENTROPY_VJP},
     abstract=lambda g, x, labels, reduction: x.update(shape=x.shape),
     samples=(
         sample(normal(), normal(3, 4), integers(3), params=("mean",)),
@@ -148,6 +155,7 @@ cross_entropy_op: Op = fused(
     differentiable=(True, False),
     meaning=_cross_entropy_meaning,
     impl=_cross_entropy_impl,
+    kernels={"cuda": CROSS_ENTROPY},
     abstract=_shape_rule("cross_entropy"),
     vjp_op=lambda needed, params: (cross_entropy_vjp_op, params),
     jvp=_cross_entropy_jvp,
@@ -161,6 +169,54 @@ cross_entropy_op: Op = fused(
     ),
     doc="log(sum(exp(x))) - x[label] over the last axis.",
 )
+
+
+# On CUDA, one kernel gives the loss and the gradient of the logits, in one read and one write, so `backward()` has
+# nothing left to compute.  A gradient that was computed beforehand is a constant: only `Tensor.backward()`, which is of
+# first order by definition, may use it; transforms see `cross_entropy`.
+
+
+def _with_gradient_impl(xp: Any, out: Any, x: Any, labels: Any, reduction: str) -> Any:
+    loss, gradient = (None, None) if out is None else out
+    loss = _cross_entropy_impl(xp, loss, x, labels, reduction)
+    g = xp.np.ones(labels.shape if reduction == "none" else (), x.dtype)
+    return loss, _cross_entropy_vjp_impl(xp, gradient, g, x, labels, reduction)
+
+
+def _with_gradient_meaning(x: Any, labels: Any, reduction: str) -> Any:
+    loss = _cross_entropy_meaning(x, labels, reduction)
+    return loss, _cross_entropy_vjp_meaning(ones_like(loss), x, labels, reduction)
+
+
+def _scaled_gradient(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
+    if is_ones(g):
+        return ys[1], None
+    return mul(ys[1], expand_dims(g, len(g.shape)) if params[0] == "none" else g), None
+
+
+cross_entropy_with_gradient_op: Op = fused(
+    "cross_entropy_with_gradient",
+    ("x", "labels"),
+    params=("reduction",),
+    outputs=2,
+    aux=1,
+    differentiable=(True, False),
+    meaning=_with_gradient_meaning,
+    impl=_with_gradient_impl,
+    kernels={"cuda": CROSS_ENTROPY_WITH_GRADIENT},
+    abstract=lambda x, labels, reduction: (_shape_rule("cross_entropy")(x, labels, reduction), x.update(shape=x.shape)),
+    vjp=_scaled_gradient,
+    saves=lambda needed, params: Saved((), (1,)),
+    internal=True,
+    doc="cross_entropy and its gradient, for backward() on CUDA.",
+)
+
+
+def _is_recorded_on_cuda(x: Any) -> bool:
+    """Will `backward()`, and nothing else, differentiate what is computed from x?"""
+    return type(x) is Tensor and is_cupy(x.data) and x.node is not None and state.recording
+
+
 _cross_entropy = public(cross_entropy_op, lambda needed: raw_vjp_of_first(cross_entropy_op, needed))
 
 
@@ -186,7 +242,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
         A scalar, or a tensor of shape (...) for "none".
 
     Raises:
-        ValueError: shapes do not fit, or a label is outside [0, classes).
+        ValueError: shapes do not fit, or a label is outside [0, classes). On CUDA a label outside gives a loss of NaN
+            instead: to look at the labels, the CPU would have to wait for the GPU.
 
     Example:
         >>> import gradcore as gc
@@ -199,6 +256,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     if labels.dtype.kind == "f":
         return _soft_cross_entropy(logits, labels, reduction)
     _check_shapes("cross_entropy", logits, labels)
+    if _is_recorded_on_cuda(logits):
+        return bind_general(cross_entropy_with_gradient_op, (logits, labels), (reduction,))
     return _cross_entropy(logits, labels, reduction)
 
 
@@ -218,11 +277,12 @@ def _nll_meaning(x: Any, labels: Any, reduction: str) -> Any:
 
 def _nll_impl(xp: Any, out: Any, x: Any, labels: Any, reduction: str) -> Any:
     np = xp.np
-    _check_labels("nll_loss", labels, x.shape[-1])
+    if xp.checks_values:
+        _check_labels("nll_loss", labels, x.shape[-1])
     rows = np.negative(np.take_along_axis(x, labels[..., None], -1)).reshape(labels.shape)
     if reduction == "none":
         return rows if out is None else _copied(np, out, rows)
-    total = np.add.reduce(rows, None, None, out)
+    total = xp.reduce("add", rows, None, out)
     return total if reduction == "sum" else np.true_divide(total, rows.size, out)
 
 
@@ -270,7 +330,7 @@ def nll_loss(log_probabilities: Any, labels: Any, reduction: str = "mean") -> An
 
     Raises:
         TypeError: labels are not integers.
-        ValueError: shapes do not fit, or a label is outside [0, classes).
+        ValueError: shapes do not fit, or a label is outside [0, classes). On CUDA such a label wraps around instead.
 
     Example:
         >>> import gradcore as gc

@@ -88,6 +88,7 @@ matmul_op: Op = bilinear(
     "matmul",
     ("a", "b"),
     promotion=Promotion.COMMON,
+    cuda_half=True,
     impl=matmul_impl,
     abstract=_shape,
     transpose=_transpose,

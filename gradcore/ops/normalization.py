@@ -10,6 +10,7 @@ from gradcore.backend import NUMPY
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Saved
+from gradcore.kernels.layer_norm import LAYER_NORM, LAYER_NORM_VJP
 from gradcore.ops.arithmetic import add, div, mul, sqrt, square, sub
 from gradcore.ops.fused import fused
 from gradcore.ops.reductions import mean_op, sum_op
@@ -38,11 +39,11 @@ def _impl(xp: Any, out: Any, x: Any, w: Any, b: Any, eps: float) -> Any:
         (xp.empty(x.shape, x.dtype), xp.empty(rows, x.dtype), xp.empty(rows, x.dtype)) if (out is None) else out
     )
     n = x.shape[-1]
-    np.add.reduce(x, -1, None, average, True)
+    xp.reduce("add", x, -1, average, True)
     np.true_divide(average, n, average)
     centred = np.subtract(x, average, xp.scratch(x.shape, x.dtype))
     np.multiply(centred, centred, y)
-    np.add.reduce(y, -1, None, rstd, True)
+    xp.reduce("add", y, -1, rstd, True)
     np.true_divide(rstd, n, rstd)
     np.add(rstd, eps, rstd)
     np.sqrt(rstd, rstd)
@@ -85,14 +86,14 @@ def _vjp_impl(xp: Any, out: Any, g: Any, x: Any, w: Any, average: Any, rstd: Any
     z = np.subtract(x, average, xp.scratch(x.shape, x.dtype))
     np.multiply(z, rstd, z)
     np.multiply(g, z, gx)
-    np.add.reduce(gx, before, None, gw)
-    np.add.reduce(g, before, None, gb)
+    xp.reduce("add", gx, before, gw)
+    xp.reduce("add", g, before, gb)
     gz = np.multiply(g, w, xp.scratch(x.shape, x.dtype))
-    row = np.add.reduce(gz, -1, None, xp.scratch(rows, x.dtype), True)
+    row = xp.reduce("add", gz, -1, xp.scratch(rows, x.dtype), True)
     np.true_divide(row, n, row)
     np.subtract(gz, row, gx)
     np.multiply(gz, z, gz)
-    np.add.reduce(gz, -1, None, row, True)
+    xp.reduce("add", gz, -1, row, True)
     np.true_divide(row, n, row)
     np.multiply(z, row, z)
     np.subtract(gx, z, gx)
@@ -117,6 +118,7 @@ layer_norm_vjp_op: Op = fused(
     differentiable=(True, True, True, False, False),
     meaning=_vjp_meaning,
     impl=_vjp_impl,
+    kernels={"cuda": LAYER_NORM_VJP},
     abstract=_vjp_shape,
     internal=True,
     doc="Backward of layer_norm: gradients of x, weight and bias.",
@@ -131,6 +133,7 @@ layer_norm_op: Op = fused(
     promotion=Promotion.COMMON,
     meaning=_meaning,
     impl=_impl,
+    kernels={"cuda": LAYER_NORM},
     abstract=_shape,
     vjp=_pull,
     saves=lambda needed, params: Saved((0, 1), (1, 2)),

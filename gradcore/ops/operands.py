@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.backend import native
+from gradcore.backend import backend_on, is_cupy, native
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.evaluate import SCALARS
@@ -25,10 +25,18 @@ def as_operand(value: Any, name: str) -> Any:
         return Tensor(native(_supported(np.asarray(value), name)))
     if isinstance(value, SCALARS):
         return value
+    if is_cupy(value):
+        return Tensor(_supported(on_backend(value), name))
     raise TypeError(
         f"'{name}' got {type(value).__name__}; it takes tensors, arrays and numbers (gradcore.tensor makes a "
         "tensor from lists)"
     )
+
+
+def on_backend(array: Any) -> Any:
+    """A CuPy array, after the backend of its device is made; a view, so that nothing of ours writes into it."""
+    backend_on(f"cuda:{array.device.id}")
+    return array.view()
 
 
 def named_tensor(value: Any, name: str) -> Any:
@@ -36,7 +44,7 @@ def named_tensor(value: Any, name: str) -> Any:
     return value if isinstance(value, Tensor) else as_tensor(as_operand(value, name))
 
 
-def _supported(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+def _supported(array: Any, name: str) -> Any:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"'{name}' got an array of {array.dtype}; gradcore computes with real numbers and booleans")
     return array
@@ -48,6 +56,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Any:
         return value
     if isinstance(value, Cell):
         return value.read()
+    if is_cupy(value):
+        return Tensor(on_backend(value))
     if dtype is None and isinstance(value, float) and not isinstance(value, np.generic):
         dtype = np.float32
     array = np.asarray(value, dtype)
@@ -82,12 +92,21 @@ def promote(op: Op, operands: list[Any]) -> list[Any]:
         return [as_tensor(operand) for operand in operands]
     meeting = [i for i in range(len(operands)) if op.can_differentiate(i)] or list(range(len(operands)))
     if all(isinstance(operands[i], SCALARS) for i in meeting):
-        operands = [as_tensor(operand) for operand in operands]
+        device = next((operand.aval.device for operand in operands if isinstance(operand, Tensor)), "cpu")
+        operands = [_filled(operand, device) for operand in operands]
     dtype = common_dtype([operands[i] for i in meeting], op.promotion, op.name)
     for i in meeting:
         if isinstance(operands[i], Tensor) and operands[i].dtype != dtype:
             operands[i] = bind(OPS["cast"], (operands[i],), (dtype,))
     return [operand if i in meeting else _apart(op, as_tensor(operand)) for i, operand in enumerate(operands)]
+
+
+def _filled(value: Any, device: str) -> Any:
+    """A tensor of a number, made on the device; tensors pass."""
+    made = as_tensor(value)
+    if made is value or device == "cpu":
+        return made
+    return Tensor(backend_on(device).make("full", (), value, made.dtype))
 
 
 def _apart(op: Op, operand: Any) -> Any:

@@ -62,6 +62,8 @@ def optimizer(
         abstract=abstract,
         samples=samples,
         doc=doc,
+        cuda_half=True,
+        host=frozenset(range(shared)),
         kernels={"elementwise": scalar},
     )
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.autodiff.record import is_ones
 from gradcore.backend import NUMPY
 from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Saved
 from gradcore.kernels import expr as e
+from gradcore.kernels.spec import ReductionSpec
 from gradcore.ops.arithmetic import div, mul, square, sub
 from gradcore.ops.elementary import logistic
 from gradcore.ops.elementwise import elementwise, make_op
@@ -36,7 +38,7 @@ def _mse_impl(xp: Any, out: Any, x: Any, target: Any) -> Any:
     _check_targets("mse", x, target)
     d = np.subtract(x, target, xp.scratch(x.shape, x.dtype))
     np.multiply(d, d, d)
-    total = np.add.reduce(d, None, None, out)
+    total = xp.reduce("add", d, None, out)
     return np.true_divide(total, x.size, out)
 
 
@@ -74,7 +76,8 @@ mse_gradient_op: Op = make_op(
 
 def _mse_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
     x, target = xs
-    gx = bind(mse_gradient_op, (mul(g, 2.0 / _size(x)), x, target))
+    factor = 2.0 / _size(x)
+    gx = bind(mse_gradient_op, (factor if is_ones(g) else mul(g, factor), x, target))
     return gx if needed[0] else None, -gx if needed[1] else None
 
 
@@ -103,12 +106,14 @@ def _mse_raw(needed: Any) -> Any:
     return raw
 
 
+X, TARGET = e.var("x"), e.var("target")
 mse_op: Op = fused(
     "mse",
     ("x", "target"),
     promotion=Promotion.FLOAT,
     meaning=lambda x, target: mean(square(sub(x, target))),
     impl=_mse_impl,
+    kernels={"cuda": ReductionSpec("mse", ("x", "target"), (X - TARGET) * (X - TARGET), mean=True)},
     abstract=_mse_shape,
     vjp=_mse_vjp,
     saves=lambda needed, params: Saved((0, 1)),

@@ -25,8 +25,8 @@ op: its expression, derivatives, samples and CUDA kernel. Ops in *italics* are u
 name, such as `gradcore.exp`. The end of the page lists the functions that are made of these ops.
 
 "Order" is the highest derivative that the generated tests compare with finite differences; every op that has a first
-derivative has them all. "Saved" is what a recorded op keeps when gradients of all operands are wanted. Everything
-computes on the CPU with NumPy; ✓ under "kernel" means that a CUDA kernel is derived (this version does not launch it).
+derivative has them all. "Saved" is what a recorded op keeps when gradients of all operands are wanted. On the CPU
+NumPy computes; "CUDA" says what does there: a kernel derived from the op's expression, one written by hand, or CuPy.
 """
 
 
@@ -39,7 +39,7 @@ def _sections() -> Iterator[str]:
     table = rows()
     for topic, group in groupby(table, key=lambda row: row.topic):
         yield f"## {heading(topic)}\n\n`gradcore/ops/{topic}.py`\n"
-        yield "| op | family | order | saved | kernel | |\n|---|---|---|---|---|---|"
+        yield "| op | family | order | saved | CUDA | |\n|---|---|---|---|---|---|"
         yield "\n".join(map(_line, group)) + "\n"
     yield "## Functions made of these ops\n\n`gradcore.median` and so on.\n\n| function | |\n|---|---|"
     yield "\n".join(f"| `{call}` | {_escaped(doc)} |" for call, doc in _functions()) + "\n"
@@ -49,7 +49,7 @@ def _line(row: Row) -> str:
     call = f"{row.name}({', '.join((*row.inputs, *row.params))})"
     order = "none" if row.order is None else row.order
     saved = ", ".join(row.saved) or ("" if row.order is None else "nothing")
-    kernel = "" if row.devices["cuda"] == "not yet" else "✓"
+    kernel = row.devices["cuda"].removesuffix(" kernel")
     shown = f"`{call}`" if row.name in gradcore.ops.__all__ else f"*`{call}`*"
     return f"| {shown} | {row.family} | {order} | {saved} | {kernel} | {_escaped(row.doc)} |"
 

@@ -13,11 +13,12 @@ from gradcore.core.tensor import Tensor
 from gradcore.ops import rounding
 from gradcore.ops.along_axis import folded
 from gradcore.ops.arithmetic import add, equal, less_equal, mul, not_equal, sub, where
-from gradcore.ops.indexing import take_axis
+from gradcore.ops.conversion import cast
+from gradcore.ops.indexing import as_indices, beside, take_axis
 from gradcore.ops.logical import logical_and
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.reductions import AxisArgument, as_floating, mean, reduced_shape
-from gradcore.ops.shapes import cast, reshape_to, transpose_to
+from gradcore.ops.shapes import reshape_to, transpose_to
 from gradcore.ops.sorting import part, sort
 from gradcore.ops.structural import normal_axes
 
@@ -124,12 +125,14 @@ def _at(rows: Any, q: Any, method: Callable[[Any, Any], Any]) -> Any:
     """Between neighbours in sorted rows; the axes of q are at the end."""
     last = len(rows.shape) - 1
     near, far, distance = _neighbours(np, method(np, q * (rows.shape[-1] - 1.0)))
-    a = take_axis(rows, as_tensor(near), last)
+    a = take_axis(rows, as_indices(near, rows), last)
     if not distance.any():
         return a
-    b = take_axis(rows, as_tensor(far), last)
-    step = mul(sub(b, a), as_tensor(distance, rows.dtype))
-    return add(a, step if distance.all() else where(as_tensor(distance != 0), step, 0.0))  # b may be infinite
+    b = take_axis(rows, as_indices(far, rows), last)
+    step = mul(sub(b, a), beside(rows, as_tensor(distance, rows.dtype)))
+    if distance.all():
+        return add(a, step)
+    return add(a, where(beside(rows, as_tensor(distance != 0)), step, 0.0))  # b may be infinite
 
 
 def _at_parts(rows: Any, q: Any, method: Callable[[Any, Any], Any]) -> Any:

@@ -17,7 +17,9 @@ import numpy as np
 from gradcore.backend import NUMPY
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Saved
+from gradcore.kernels.philox import DROPOUT, SPLIT_KEY, UNIFORM
 from gradcore.ops.arithmetic import less, mul, where
+from gradcore.ops.conversion import to_device
 from gradcore.ops.fused import fused
 from gradcore.ops.operands import as_tensor, named_tensor
 from gradcore.ops.samples import key as key_sample
@@ -52,6 +54,7 @@ uniform_op: Op = indexed(
     ("key",),
     params=("shape", "dtype"),
     impl=_uniform_impl,
+    kernels={"cuda": UNIFORM},
     abstract=lambda key, shape, dtype: key.update(shape=(*key.shape[:-1], *shape), dtype=dtype),
     differentiable=(False,),
     half=False,
@@ -80,6 +83,7 @@ split_key_op: Op = indexed(
     ("key",),
     params=("count",),
     impl=_split_impl,
+    kernels={"cuda": SPLIT_KEY},
     abstract=lambda key, count: key.update(shape=(*key.shape[:-1], count, 2)),
     differentiable=(False,),
     batch=lambda size, mapped, xs, params: bind(split_key_op, xs, params),
@@ -119,7 +123,7 @@ def _drawn(dtype: Any) -> Any:
 
 
 def _dropout_meaning(x: Any, key: Any, rate: float) -> Any:
-    return where(_keep(key, x.shape, x.dtype, rate), mul(x, 1.0 / (1.0 - rate)), 0.0)
+    return where(_keep(to_device(key, x.aval.device), x.shape, x.dtype, rate), mul(x, 1.0 / (1.0 - rate)), 0.0)
 
 
 def _dropout_impl(xp: Any, out: Any, x: Any, key: Any, rate: float) -> Any:
@@ -141,8 +145,10 @@ dropout_op: Op = fused(
     ("x", "key"),
     params=("rate",),
     differentiable=(True, False),
+    host=frozenset([1]),
     meaning=_dropout_meaning,
     impl=_dropout_impl,
+    kernels={"cuda": DROPOUT},
     abstract=lambda x, key, rate: x.update(shape=x.shape),
     vjp=_dropout_vjp,
     jvp=lambda tangents, xs, ys, params: bind(dropout_op, (tangents[0], xs[1]), params),

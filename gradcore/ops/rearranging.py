@@ -11,8 +11,8 @@ import numpy as np
 from gradcore.core.bind import bind
 from gradcore.core.op import Op
 from gradcore.ops.arguments import as_integers
-from gradcore.ops.indexing import take_axis
-from gradcore.ops.operands import as_tensor, named_tensor
+from gradcore.ops.indexing import as_indices, take_axis
+from gradcore.ops.operands import named_tensor
 from gradcore.ops.samples import normal, sample
 from gradcore.ops.shapes import broadcast_to, ravel, reshape
 from gradcore.ops.slicing import take_slice
@@ -145,7 +145,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
         return reshape(wide, (*before, n * counts[0], *after))
     if len(counts) != n:
         raise ValueError(f"'repeat': {len(counts)} repeats do not fit an axis of size {n}; give one number, or {n}")
-    return take_axis(x, as_tensor(np.repeat(np.arange(n), counts)), axis)
+    return take_axis(x, as_indices(np.repeat(np.arange(n), counts), x), axis)
 
 
 def _counts(values: Any, name: str) -> Shape:

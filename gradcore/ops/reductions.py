@@ -1,4 +1,4 @@
-"""Ops that combine the elements along axes: sum, mean, max, min, any, all, logsumexp."""
+"""Ops that combine the elements along axes: sum, mean, max, min, any, all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Rule, Saved
 from gradcore.core.tensor import Tensor
-from gradcore.ops.arithmetic import abs as absolute
-from gradcore.ops.arithmetic import div, equal, exp, log, mul, sub, where
-from gradcore.ops.fused import fused
+from gradcore.kernels.expr import var
+from gradcore.kernels.spec import ReductionSpec
+from gradcore.ops.arithmetic import div, equal, mul
+from gradcore.ops.conversion import cast
 from gradcore.ops.operands import named_tensor
 from gradcore.ops.samples import booleans, distinct, integers, normal, sample
-from gradcore.ops.shapes import broadcast_to_op, cast, reshape_op, stop_gradient
+from gradcore.ops.shapes import broadcast_to_op, reshape_op
 from gradcore.ops.structural import indexed, linear, normal_axes, public
 
 BOTH = Saved((0,), (0,))
@@ -41,10 +42,9 @@ def reduce_by(ufunc: str) -> Callable[..., Any]:
     """A ufunc's reduction into C-contiguous memory (the order of a sum must not depend on how NumPy lays it out)."""
 
     def impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
-        reduce = getattr(xp.np, ufunc).reduce
         if out is None and not x.flags.c_contiguous:
             out = xp.empty(reduced_shape(x.shape, axes, keepdims), result_dtype(ufunc, x.dtype))
-        return reduce(x, axes, None, out, keepdims)
+        return xp.reduce(ufunc, x, axes, out, keepdims)
 
     return impl
 
@@ -171,6 +171,7 @@ mean_op: Op = linear(
     ("x",),
     params=("axes", "keepdims"),
     impl=_mean_impl,
+    kernels={"cuda": ReductionSpec("mean", ("x",), var("x"), mean=True)},
     abstract=shape_rule("mean"),
     transpose=_mean_transpose,
     batch=batch_axes(lambda: mean_op),
@@ -330,63 +331,3 @@ def all(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
     """
     x = named_tensor(x, "all")
     return _all(x, normal_axes(axis, len(x.shape)), keepdims)
-
-
-# --- logsumexp --------------------------------------------------------------------------------------------------------
-
-
-def _logsumexp_meaning(x: Any, axes: Axes, keepdims: bool) -> Any:
-    top = _finite(stop_gradient(bind(max_op, (x,), (axes, True))))
-    total = log(bind(sum_op, (exp(sub(x, top)),), (axes, True))) + top
-    return total if keepdims else bind(reshape_op, (total,), (reduced_shape(x.shape, axes, False),))
-
-
-def _finite(x: Any) -> Any:
-    """Infinities as 0, so that they are not subtracted from each other."""
-    return where(equal(absolute(x), math.inf), 0.0, x)
-
-
-def _logsumexp_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
-    np = xp.np
-    top = np.maximum.reduce(x, axes, None, xp.scratch(reduced_shape(x.shape, axes, True), x.dtype), True)
-    np.copyto(top, 0, where=~np.isfinite(top))
-    parts = np.subtract(x, top, out=xp.scratch(x.shape, x.dtype))
-    np.exp(parts, out=parts)
-    total = xp.empty(reduced_shape(x.shape, axes, keepdims), x.dtype) if out is None else out
-    np.add.reduce(parts, axes, None, total, keepdims)
-    np.log(total, out=total)
-    return np.add(total, top.reshape(total.shape), out=total)
-
-
-def _softmax_weights(x: Any, y: Any, params: Any) -> Any:
-    """The softmax of x; an infinite entry has all the weight, and of -inf alone none has any."""
-    y = kept(y, x.shape, *params)
-    top = cast(where(equal(x, math.inf), 0.0, -math.inf), x.dtype)
-    return exp(where(equal(y, math.inf), top, sub(x, _finite(y))))
-
-
-logsumexp_op: Op = fused(
-    "logsumexp",
-    ("x",),
-    params=("axes", "keepdims"),
-    meaning=_logsumexp_meaning,
-    impl=_logsumexp_impl,
-    abstract=shape_rule("logsumexp"),
-    **weighted(_softmax_weights),
-    batch=batch_axes(lambda: logsumexp_op),
-    samples=REDUCTION_SAMPLES[:3],
-    doc="log(sum(exp(x))) over axes, without overflow.",
-)
-_logsumexp = public(logsumexp_op)
-
-
-def logsumexp(x: Any, axis: AxisArgument = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over axes, without overflow. Arguments as for `sum`.
-
-    Example:
-        >>> import gradcore as gc
-        >>> gc.logsumexp(gc.tensor([1000.0, -1000.0]))
-        tensor(1000., dtype=float32, device='cpu')
-    """
-    x = as_floating(x, "logsumexp")
-    return _logsumexp(x, normal_axes(axis, len(x.shape)), keepdims)

@@ -12,10 +12,10 @@ from typing import Any
 from gradcore.core.op import Promotion
 from gradcore.kernels import expr as e
 from gradcore.ops.arithmetic import div, mul
+from gradcore.ops.conversion import cast
 from gradcore.ops.elementwise import elementwise
 from gradcore.ops.operands import named_tensor
 from gradcore.ops.samples import binary, normal, sample, unary
-from gradcore.ops.shapes import cast
 
 COMMON = Promotion.COMMON
 FRACTIONS = unary(low=0.1, high=0.4)

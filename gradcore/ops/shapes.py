@@ -1,4 +1,4 @@
-"""Ops that change the dtype or the shape: cast, reshape, transpose, broadcast."""
+"""Ops that change the shape: reshape, transpose, broadcast."""
 
 from __future__ import annotations
 
@@ -12,80 +12,12 @@ from gradcore.autodiff.record import sum_to
 from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op
-from gradcore.core.state import switch
-from gradcore.core.tensor import Tensor
 from gradcore.ops.arguments import as_integers, distinct_axes
-from gradcore.ops.operands import bind_general, named_tensor
+from gradcore.ops.operands import named_tensor
 from gradcore.ops.samples import normal, sample
-from gradcore.ops.structural import first_operand, indexed, linear, normal_axes, normal_axis, public, viewed
+from gradcore.ops.structural import first_operand, linear, normal_axes, normal_axis, public, viewed
 
 Shape = tuple[int, ...]
-
-# --- cast and stop_gradient -------------------------------------------------------------------------------------------
-
-
-def _cast_impl(xp: Any, out: Any, x: Any, dtype: Any) -> Any:
-    if out is None:
-        return x.astype(dtype, order="C")
-    xp.np.copyto(out, x, casting="unsafe")
-    return out
-
-
-cast_op: Op = linear(
-    "cast",
-    ("x",),
-    params=("dtype",),
-    impl=_cast_impl,
-    abstract=lambda x, dtype: x.update(dtype=dtype, weak=False, shape=x.shape),
-    transpose=lambda g, avals, params, i: bind(cast_op, (g,), (avals[0].dtype,)),
-    batch=lambda size, mapped, xs, params: bind(cast_op, xs, params),
-    half=False,
-    samples=(
-        sample(normal(3, 4), params=(np.dtype(np.float64),)),
-        sample(normal(0), params=(np.dtype(np.float64),)),
-        sample(normal(3, 4, low=-9.0, high=9.0), params=(np.dtype(np.int32),)),
-        sample(normal(3, 4), params=(np.dtype(bool),)),
-    ),
-    doc="The same numbers in another dtype.",
-)
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """The same numbers in another dtype; a float that becomes an integer loses its gradient.
-
-    Args:
-        x: tensor of any shape.
-        dtype: anything that `numpy.dtype` takes.
-
-    Example:
-        >>> import gradcore as gc
-        >>> gc.cast(gc.tensor([1.5, 2.5]), "int64")
-        tensor([1, 2], dtype=int64, device='cpu')
-    """
-    if type(x) is Tensor and x.node is None and not switch.busy:
-        return Tensor(x.data.astype(dtype, order="C"))
-    return bind_general(cast_op, (x,), (np.dtype(dtype),))  # a short-cut record would not know the dtype of x
-
-
-stop_gradient_op: Op = indexed(
-    "stop_gradient",
-    ("x",),
-    impl=lambda xp, out, x: x[...],
-    abstract=viewed(lambda x: x[...]),
-    alias=first_operand,
-    differentiable=(False,),
-    batch=lambda size, mapped, xs, params: bind(stop_gradient_op, xs, params),
-    half=False,
-    samples=(sample(normal(3, 4)), sample(normal())),
-    doc="""The same values, as a constant: no gradient flows back.
-
-Example:
-    >>> import gradcore as gc
-    >>> gc.grad(lambda x: x * gc.stop_gradient(x))(gc.tensor(3.0))
-    tensor(3., dtype=float32, device='cpu')
-""",
-)
-stop_gradient = public(stop_gradient_op)
 
 # --- reshape ----------------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,12 @@ from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
 from gradcore.core.evaluate import SCALARS
 from gradcore.core.op import Op, Promotion, Saved
+from gradcore.kernels.argmax import ARGMAX, ARGMIN
+from gradcore.kernels.spec import RowSpec
 from gradcore.ops.along_axis import all_mapped, along, scatter_along, take_along, with_axis
 from gradcore.ops.arguments import as_integers
 from gradcore.ops.arithmetic import sub
+from gradcore.ops.indexing import beside
 from gradcore.ops.joining import concatenate
 from gradcore.ops.operands import as_operand, as_tensor, named_tensor
 from gradcore.ops.reductions import reduced_shape
@@ -41,12 +44,13 @@ def _place_impl(name: str) -> Any:
     return impl
 
 
-def _place_of(name: str, doc: str) -> Op:
+def _place_of(name: str, kernel: RowSpec, doc: str) -> Op:
     op: Op = indexed(
         name,
         ("x",),
         params=("axis",),
         impl=_place_impl(name),
+        kernels={"cuda": kernel},
         abstract=lambda x, axis: x.update(shape=reduced_shape(x.shape, (axis,), False), dtype=INT64),
         differentiable=(False,),
         batch=lambda size, mapped, xs, params: bind(op, xs, (params[0] + 1,)),
@@ -63,8 +67,8 @@ def _place_of(name: str, doc: str) -> Op:
     return op
 
 
-argmax_op = _place_of("argmax", "Place of the first maximum along an axis; of the first NaN, if there is one.")
-argmin_op = _place_of("argmin", "Place of the first minimum along an axis; of the first NaN, if there is one.")
+argmax_op = _place_of("argmax", ARGMAX, "Place of the first maximum along an axis; of the first NaN, if there is one.")
+argmin_op = _place_of("argmin", ARGMIN, "Place of the first minimum along an axis; of the first NaN, if there is one.")
 _argmax = public(argmax_op)
 _argmin = public(argmin_op)
 
@@ -341,5 +345,5 @@ def searchsorted(sorted: Any, values: Any, side: str = "left") -> Any:
         raise ValueError(f"'searchsorted': side must be 'left' or 'right', not {side!r}")
     values = as_operand(values, "searchsorted")
     if isinstance(values, SCALARS):
-        values = as_tensor(values, np.result_type(ordered.dtype, values))
+        values = beside(ordered, as_tensor(values, np.result_type(ordered.dtype, values)))
     return _searchsorted(ordered, values, side)

@@ -10,8 +10,11 @@ import numpy as np
 
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Saved
+from gradcore.kernels import expr as e
+from gradcore.kernels.spec import ElementwiseSpec, ReductionSpec
 from gradcore.ops.arithmetic import abs as absolute
 from gradcore.ops.arithmetic import div, equal, maximum, minimum, mul, not_equal, power, sqrt, square, sub, where
+from gradcore.ops.conversion import cast, stop_gradient
 from gradcore.ops.fused import fused
 from gradcore.ops.reductions import (
     REDUCTION_SAMPLES,
@@ -30,7 +33,7 @@ from gradcore.ops.reductions import max as max_
 from gradcore.ops.reductions import min as min_
 from gradcore.ops.reductions import sum as sum_
 from gradcore.ops.samples import normal, sample
-from gradcore.ops.shapes import cast, reshape, stop_gradient
+from gradcore.ops.shapes import reshape
 from gradcore.ops.structural import normal_axes, public
 
 # --- var and std ------------------------------------------------------------------------------------------------------
@@ -53,13 +56,26 @@ def _var_meaning(x: Any, axes: Axes, keepdims: bool, correction: float) -> Any:
 def _var_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool, correction: float) -> Any:
     np = xp.np
     middle = xp.scratch(reduced_shape(x.shape, axes, True), x.dtype)
-    np.add.reduce(x, axes, None, middle, True)
+    xp.reduce("add", x, axes, middle, True)
     np.true_divide(middle, _divisor(x.shape, axes, 0), middle)
     parts = np.subtract(x, middle, out=xp.scratch(x.shape, x.dtype))
     np.multiply(parts, parts, parts)
     out = xp.empty(reduced_shape(x.shape, axes, keepdims), x.dtype) if out is None else out
-    np.add.reduce(parts, axes, None, out, keepdims)
+    xp.reduce("add", parts, axes, out, keepdims)
     return np.true_divide(out, _divisor(x.shape, axes, correction), out)
+
+
+X, MIDDLE, TOP, TOTAL = [e.var(name) for name in ("x", "middle", "top", "total")]
+SQUARES = (X - MIDDLE) * (X - MIDDLE)
+
+
+def _var_on_cuda(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool, correction: float) -> Any:
+    """The same in two reductions."""
+    middle = xp.run(mean_op, None, (x,), (axes, True))
+    name = "squared_distances" if correction else "variance"
+    spec = ReductionSpec(name, ("x", "middle"), SQUARES, mean=not correction)
+    total = xp.reduce_terms(spec, (x, middle), axes, out, keepdims)
+    return xp.np.true_divide(total, _divisor(x.shape, axes, correction), total) if correction else total
 
 
 def _var_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
@@ -76,6 +92,7 @@ var_op: Op = fused(
     promotion=Promotion.FLOAT,
     meaning=_var_meaning,
     impl=_var_impl,
+    kernels={"cuda": _var_on_cuda},
     abstract=lambda x, axes, keepdims, correction: x.update(shape=reduced_shape(x.shape, axes, keepdims)),
     vjp=_var_vjp,
     saves=lambda needed, params: Saved((0,)),
@@ -160,15 +177,34 @@ def _norm_impl(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
     tiny, huge = _limits(x.dtype)
     parts = np.absolute(x, out=xp.scratch(x.shape, x.dtype))
     scale = xp.scratch(reduced_shape(x.shape, axes, True), x.dtype)
-    (np.maximum if parts.size else np.add).reduce(parts, axes, None, scale, True)
+    xp.reduce("maximum" if parts.size else "add", parts, axes, scale, True)
     np.maximum(scale, tiny, out=scale)
     np.minimum(scale, huge, out=scale)
     np.true_divide(parts, scale, parts)
     np.multiply(parts, parts, parts)
     out = xp.empty(reduced_shape(x.shape, axes, keepdims), x.dtype) if out is None else out
-    np.add.reduce(parts, axes, None, out, keepdims)
+    xp.reduce("add", parts, axes, out, keepdims)
     np.sqrt(out, out)
     return np.multiply(out, scale.reshape(out.shape), out)
+
+
+@cache
+def _norm_kernels(dtype: Any) -> tuple[ReductionSpec, ReductionSpec, ElementwiseSpec]:
+    """The largest magnitude, the sum of squares divided by it, and the root of that times it."""
+    scale = e.minimum(e.maximum(TOP, _limits(dtype)[0]), _limits(dtype)[1])
+    part = X / scale
+    return (
+        ReductionSpec("largest", ("x",), e.abs(X), "maximum"),
+        ReductionSpec("scaled_squares", ("x", "top"), part * part),
+        ElementwiseSpec("scaled_root", ("total", "top"), (e.sqrt(TOTAL) * scale,)),
+    )
+
+
+def _norm_on_cuda(xp: Any, out: Any, x: Any, axes: Axes, keepdims: bool) -> Any:
+    largest, squares, root = _norm_kernels(x.dtype)
+    top = xp.reduce_terms(largest, (x,), axes, None, True)
+    total = xp.reduce_terms(squares, (x, top), axes, out, keepdims)
+    return xp.launch(root, (total,), (total, top.reshape(total.shape)))[0]
 
 
 def _unit(x: Any, y: Any, params: Any) -> Any:
@@ -183,6 +219,7 @@ norm_op: Op = fused(
     promotion=Promotion.FLOAT,
     meaning=_norm_meaning,
     impl=_norm_impl,
+    kernels={"cuda": _norm_on_cuda},
     abstract=shape_rule("norm"),
     **weighted(_unit),
     batch=batch_axes(lambda: norm_op),

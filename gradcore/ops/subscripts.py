@@ -16,7 +16,7 @@ from gradcore.core.graph import Var
 from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.ops.arithmetic import add, mul
-from gradcore.ops.indexing import INT64, positions, take_axis, without_lists
+from gradcore.ops.indexing import INT64, beside, positions, take_axis, without_lists
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.shapes import reshape, transpose_op
 from gradcore.ops.slicing import Index, numpy_key, set_slice, take_slice
@@ -94,7 +94,7 @@ def plan_of(x: Any, key: Any) -> Plan:
     """The plan of a key for x."""
     sizes = x.shape
     keys = [_normal(k) for k in (key if isinstance(key, tuple) else (key,))]
-    plain, gathered = _apart_from_arrays(_expanded(keys, len(sizes)), sizes)
+    plain, gathered = _apart_from_arrays(_expanded(keys, len(sizes)), sizes, x)
     index = _index(plain, sizes)
     whole = index == tuple([(0, n, 1) for n in sizes])
     kept = tuple([1 if k is None else len(range(*k)) for k in index if not isinstance(k, int)])
@@ -109,8 +109,8 @@ def plan_of(x: Any, key: Any) -> Plan:
     return Plan(index, whole, kept, order, tuple(joined), _joined(gathered, kept, place), place)
 
 
-def _apart_from_arrays(keys: Sequence[Any], sizes: Shape) -> tuple[list[Any], list[Gathered]]:
-    """The key with a full slice for each axis that an array indexes, and those arrays."""
+def _apart_from_arrays(keys: Sequence[Any], sizes: Shape, x: Any) -> tuple[list[Any], list[Gathered]]:
+    """The key with a full slice for each axis that an array indexes, and those arrays, on the device of x."""
     plain: list[Any] = []
     gathered: list[Gathered] = []
     axis = place = 0
@@ -118,7 +118,7 @@ def _apart_from_arrays(keys: Sequence[Any], sizes: Shape) -> tuple[list[Any], li
         count = _axes(k)
         if hasattr(k, "shape"):
             indices = k if isinstance(k, Tensor) else _true(k, axis, sizes[axis : axis + count])
-            gathered.append(Gathered(indices, axis, range(place, place + count)))
+            gathered.append(Gathered(beside(x, indices), axis, range(place, place + count)))
             plain += [slice(None)] * count
             place += count
         else:

@@ -13,10 +13,11 @@ import numpy as np
 from gradcore.autodiff.stage import make_graph
 from gradcore.core.op import OPS, Op, Sample
 from gradcore.kernels.emit_cuda import print_cuda
+from gradcore.kernels.spec import RowSpec
 from gradcore.ops.print_kernels import specs_of
 from gradcore.ops.scalar import Scalar
 
-DERIVED, NOT_YET = "kernel derived, not launched yet", "not yet"
+DERIVED, WRITTEN, CUPY = "derived kernel", "written kernel", "CuPy"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ def rows() -> list[Row]:
 def row_of(op: Op) -> Row:
     """The row of one op."""
     order = max((sample.order for sample in op.samples if _moving(op, sample)), default=None)
-    derived = isinstance(op.spec, Scalar) or bool(op.kernels)
     return Row(
         name=op.name,
         family=op.family.value,
@@ -77,8 +77,15 @@ def row_of(op: Op) -> Row:
         params=op.params,
         order=order,
         saved=() if order is None else tuple(_saved(op)),
-        devices={"cpu": "NumPy", "cuda": DERIVED if derived else NOT_YET},
+        devices={"cpu": "NumPy", "cuda": _on_cuda(op)},
     )
+
+
+def _on_cuda(op: Op) -> str:
+    """What computes it there: a kernel from its expression, one written by hand, or CuPy's functions."""
+    if "cuda" in op.kernels:
+        return WRITTEN if isinstance(op.kernels["cuda"], RowSpec) else DERIVED
+    return DERIVED if isinstance(op.spec, Scalar) or op.kernels else CUPY
 
 
 def details_of(op: Op) -> Details:
@@ -90,8 +97,13 @@ def details_of(op: Op) -> Details:
         derivatives=_derivatives(scalar) if scalar is not None and differentiable else None,
         meaning=_meaning(op) if op.meaning is not None and op.samples else None,
         samples=[_described(sample) for sample in op.samples],
-        cuda=[print_cuda(spec) for spec in specs_of(op)],
+        cuda=[*map(print_cuda, specs_of(op)), *_written(op)],
     )
+
+
+def _written(op: Op) -> list[str]:
+    kernel = op.kernels.get("cuda")
+    return [kernel.text] if isinstance(kernel, RowSpec) else []
 
 
 def heading(topic: str) -> str:

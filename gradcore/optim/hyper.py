@@ -11,6 +11,7 @@ import numpy as np
 
 from gradcore import ops
 from gradcore.core.cell import Cell
+from gradcore.core.errors import DeviceError
 from gradcore.core.tensor import Tensor
 
 
@@ -160,8 +161,17 @@ def assign(cells: Iterable[Cell], value: Any) -> None:
 
 
 def scalar(value: Any, dtype: Any) -> Any:
-    """A 0-d tensor of this dtype."""
+    """A 0-d tensor of this dtype on the CPU.
+
+    Raises:
+        DeviceError: the value is on another device, and reading it would wait for that device.
+    """
     value = value.read() if isinstance(value, Cell) else value
+    if isinstance(value, Tensor) and value.aval.device != "cpu":
+        raise DeviceError(
+            f"hyperparameters and schedules are on the CPU, and this number is on {value.aval.device}; pass "
+            "float(number), which waits for it"
+        )
     return ops.cast(value, dtype) if isinstance(value, Tensor) else Tensor(np.asarray(value, dtype))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gradcore.core.cell import Cell
+from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
@@ -23,6 +24,9 @@ class Optimizer:
     {"params": b}]`.  What a dictionary leaves out is as for the optimiser.  A step runs one op for each dtype in each
     group.  With several of them all but the one with the most elements are computed into new arrays before anything is
     assigned, so that running out of memory changes nothing.
+
+    A group's parameters are on one device, and so is what a step keeps for them; hyperparameters are on the CPU, and
+    nothing is copied for a step.
 
     float16 parameters have float16 slots, as in PyTorch: a step computes in float32, but what it keeps of small squares
     is 0.  Keep parameters in float32 for optimisers that divide by mean squares.
@@ -63,12 +67,14 @@ class Optimizer:
             group: a dictionary with `params`, and what is not as for the optimiser.
 
         Raises:
+            DeviceError: the parameters are on several devices.
             TypeError: something is not a parameter.
             ValueError: no parameters, one twice, an unknown name, or a hyperparameter out of its range.
         """
         number, kind = len(self.param_groups), type(self).__name__
         options = self._options(group, number)
         parameters = _checked(group["params"], self.parameters, number)
+        _check_place(parameters, number)
         by_dtype: dict[Any, list[Any]] = {}
         for p in parameters:
             by_dtype.setdefault(p.read().dtype, []).append(p)
@@ -105,6 +111,7 @@ class Optimizer:
         """Change every parameter that has a gradient.
 
         Raises:
+            DeviceError: a parameter is on another device than when the optimiser was made, or than its gradient.
             MemoryError: parameters and state are as they were.
             TypeError: a parameter has another dtype than when the optimiser was made.
             ValueError: a gradient has another shape or dtype than its parameter.
@@ -186,3 +193,10 @@ def _checked(params: Any, known: list[Any], number: int) -> list[Any]:
         what = "has no parameter that requires a gradient" if parameters else "is empty"
         raise ValueError(f"parameter group {number} {what}; leave it out")
     return trained
+
+
+def _check_place(parameters: list[Any], number: int) -> None:
+    places = {p.read().aval.device: p.name or "without a name" for p in reversed(parameters)}
+    if len(places) > 1:
+        found = " and ".join([f"{name} on {device}" for device, name in sorted(places.items())])
+        raise DeviceError(f"parameter group {number} has parameters on several devices: {found}; make a group for each")

@@ -11,7 +11,9 @@ import numpy as np
 from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.tensor import Tensor
+from gradcore.factories import Place
 from gradcore.ops.arithmetic import add, less, log, maximum, mul, neg
+from gradcore.ops.conversion import to_device
 from gradcore.ops.distributions import normal_op, probability_op, randint_op, random_bits_op
 from gradcore.ops.indexing import take
 from gradcore.ops.operands import as_tensor
@@ -22,7 +24,12 @@ from gradcore.random.source import key as next_key
 
 
 def uniform(
-    shape: int | Sequence[int] = (), dtype: Any = np.float32, low: Any = 0.0, high: Any = 1.0, key: Any = None
+    shape: int | Sequence[int] = (),
+    dtype: Any = np.float32,
+    low: Any = 0.0,
+    high: Any = 1.0,
+    key: Any = None,
+    device: Place = None,
 ) -> Any:
     """Uniform numbers in [low, high); those in [0, 1) are the stream of `numpy.random.Philox` for the key.
 
@@ -32,6 +39,7 @@ def uniform(
         low: lower bound, a number or a tensor that broadcasts to the shape; differentiable.
         high: upper bound, likewise; rounding may give the bound itself.
         key: uint64[2], as `key()` gives; the next key by default.
+        device: where to draw; by default where a tensor among the arguments is, or else the key.
 
     Raises:
         TypeError: another dtype, a shape that is not made of integers, or bounds of a larger dtype.
@@ -45,14 +53,20 @@ def uniform(
         >>> gc.random.uniform(3, low=-1.0, high=1.0)
         tensor([-0.93051624, -0.97690654,  0.22390044], dtype=float32, device='cpu')
     """
-    drawn = bind(uniform_op, (_chosen(key, "uniform"),), (_sizes(shape), _floating(dtype, "uniform")))
+    params = _sizes(shape), _floating(dtype, "uniform")
+    drawn = bind(uniform_op, (_chosen(key, "uniform", device, low, high),), params)
     if _is_number(low) and _is_number(high) and low > high:
         raise ValueError(f"'uniform': low must not be above high, got {low} and {high}")
     return _moved(drawn, low, high - low, "uniform")
 
 
 def normal(
-    shape: int | Sequence[int] = (), dtype: Any = np.float32, mean: Any = 0.0, std: Any = 1.0, key: Any = None
+    shape: int | Sequence[int] = (),
+    dtype: Any = np.float32,
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    key: Any = None,
+    device: Place = None,
 ) -> Any:
     """Normal numbers, by the method of Box and Muller (1958).
 
@@ -66,6 +80,7 @@ def normal(
         mean: a number or a tensor that broadcasts to the shape; differentiable.
         std: standard deviation, likewise.
         key: uint64[2], as `key()` gives; the next key by default.
+        device: where to draw; by default where a tensor among the arguments is, or else the key.
 
     Raises:
         TypeError: another dtype, a shape that is not made of integers, or a mean or deviation of a larger dtype.
@@ -77,26 +92,27 @@ def normal(
         >>> [round(x, 2) for x in gc.random.normal(3, mean=10.0).numpy().tolist()]
         [7.41, 9.81, 9.95]
     """
-    drawn = bind(normal_op, (_chosen(key, "normal"),), (_sizes(shape), _floating(dtype, "normal")))
+    drawn = bind(normal_op, (_chosen(key, "normal", device, mean, std),), (_sizes(shape), _floating(dtype, "normal")))
     if _is_number(std) and std < 0:
         raise ValueError(f"'normal': std must not be negative, got {std}")
     return _moved(drawn, mean, std, "normal")
 
 
-def bernoulli(p: Any = 0.5, shape: int | Sequence[int] | None = None, key: Any = None) -> Any:
+def bernoulli(p: Any = 0.5, shape: int | Sequence[int] | None = None, key: Any = None, device: Place = None) -> Any:
     """True with probability p: where a uniform number of 53 bits is below p.
 
     Args:
         p: probability, a number or a floating tensor that broadcasts to the shape; it gets no gradient.
         shape: of the result; that of p by default.
         key: uint64[2], as `key()` gives; the next key by default.
+        device: where to draw; by default where a tensor among the arguments is, or else the key.
 
     Returns:
         Tensor of booleans.
 
     Raises:
         TypeError: p is not floating.
-        ValueError: p lies outside [0, 1], or does not broadcast to the shape.
+        ValueError: p lies outside [0, 1] (a tensor on a GPU is not looked at), or does not broadcast to the shape.
 
     Example:
         >>> import gradcore as gc
@@ -104,15 +120,23 @@ def bernoulli(p: Any = 0.5, shape: int | Sequence[int] | None = None, key: Any =
         >>> gc.random.bernoulli(0.5, 4)
         tensor([ True,  True,  True, False], dtype=bool, device='cpu')
     """
-    p = as_tensor(float(p) if _is_number(p) else p, np.float64 if _is_number(p) else None)
-    if p.dtype.kind != "f":
-        raise TypeError(f"'bernoulli': p must be floating, not {p.dtype}; cast it with .astype('float32')")
-    sizes = _covering(shape, p.shape, "bernoulli")
-    drawn = bind(uniform_op, (_chosen(key, "bernoulli"),), (sizes, np.dtype(np.float64)))
-    return less(drawn, bind(probability_op, (p,)))
+    limit = as_tensor(float(p) if _is_number(p) else p, np.float64 if _is_number(p) else None)
+    if limit.dtype.kind != "f":
+        raise TypeError(f"'bernoulli': p must be floating, not {limit.dtype}; cast it with .astype('float32')")
+    sizes = _covering(shape, limit.shape, "bernoulli")
+    drawn = bind(uniform_op, (_chosen(key, "bernoulli", device, p),), (sizes, np.dtype(np.float64)))
+    limit = bind(probability_op, (limit,))
+    return less(drawn, float(p) if _is_number(p) else limit)
 
 
-def randint(low: int, high: int, shape: int | Sequence[int] = (), dtype: Any = np.int64, key: Any = None) -> Any:
+def randint(
+    low: int,
+    high: int,
+    shape: int | Sequence[int] = (),
+    dtype: Any = np.int64,
+    key: Any = None,
+    device: Place = None,
+) -> Any:
     """Integers in [low, high).
 
     A number is floor(f * (high - low)) + low for a random fraction f of 64 bits (128 bits where high - low is above
@@ -124,6 +148,7 @@ def randint(low: int, high: int, shape: int | Sequence[int] = (), dtype: Any = n
         shape: of the result; a number is the size of the only axis.
         dtype: an integer dtype that holds them.
         key: uint64[2], as `key()` gives; the next key by default.
+        device: where to draw; by default where a tensor among the arguments is, or else the key.
 
     Raises:
         TypeError: the bounds are not integers, or the dtype is none of integers.
@@ -145,10 +170,10 @@ def randint(low: int, high: int, shape: int | Sequence[int] = (), dtype: Any = n
     limits = np.iinfo(kind)
     if not limits.min <= low < high <= limits.max + 1:
         raise ValueError(f"'randint': low must be below high, and both within {kind}, got {low} and {high}")
-    return bind(randint_op, (_chosen(key, "randint"),), (low, high, _sizes(shape), kind))
+    return bind(randint_op, (_chosen(key, "randint", device),), (low, high, _sizes(shape), kind))
 
 
-def permutation(x: Any, key: Any = None) -> Any:
+def permutation(x: Any, key: Any = None, device: Place = None) -> Any:
     """The integers below a number in random order, or the parts of a tensor along its first axis.
 
     The order is that of 64 random bits for each part; two of n parts have equal bits, and so keep their order, with a
@@ -157,6 +182,7 @@ def permutation(x: Any, key: Any = None) -> Any:
     Args:
         x: a number of integers, or a tensor of at least one axis, through which gradients flow.
         key: uint64[2], as `key()` gives; the next key by default.
+        device: where to draw; by default where a tensor among the arguments is, or else the key.
 
     Raises:
         TypeError: x is neither.
@@ -177,7 +203,7 @@ def permutation(x: Any, key: Any = None) -> Any:
     if (x < 0) if whole else not x.shape:
         raise ValueError(f"'permutation' takes a number of at least 0, or a tensor with an axis, not {x}")
     count = x if whole else x.shape[0]
-    order = argsort(bind(random_bits_op, (_chosen(key, "permutation"),), ((count,),)))
+    order = argsort(bind(random_bits_op, (_chosen(key, "permutation", device, x),), ((count,),)))
     return order if whole else take(x, order, 0)
 
 
@@ -217,7 +243,7 @@ def categorical(logits: Any, axis: int = -1, shape: int | Sequence[int] | None =
         raise ValueError("'categorical': there are no classes to draw from")
     sizes = _covering(shape, tuple(examples), "categorical")
     wide = np.dtype(np.float64 if logits.dtype == np.float64 else np.float32)
-    drawn = bind(uniform_op, (_chosen(key, "categorical"),), ((*sizes, classes), wide))
+    drawn = bind(uniform_op, (_chosen(key, "categorical", None, logits),), ((*sizes, classes), wide))
     noise = neg(log(neg(log(maximum(drawn, 2.0**-54 if wide == np.float64 else 2.0**-25)))))  # 0 < drawn < 1
     return argmax(add(logits, noise), -1)
 
@@ -227,8 +253,13 @@ def categorical(logits: Any, axis: int = -1, shape: int | Sequence[int] | None =
 FLOATS = (np.float16, np.float32, np.float64)
 
 
-def _chosen(given: Any, name: str) -> Any:
-    return next_key() if given is None else checked_key(given, name)
+def _chosen(given: Any, name: str, device: Place, *arguments: Any) -> Any:
+    """The key, on the device where the numbers are to be: they are the same everywhere."""
+    chosen = next_key() if given is None else checked_key(given, name)
+    tensors: list[Any] = [x for x in arguments if isinstance(x, (Tensor, Cell))]
+    if device is None:
+        device = next((x.device for x in tensors if x.device != "cpu"), None)
+    return chosen if device is None else to_device(chosen, device)
 
 
 def _floating(dtype: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from gradcore.core.bind import bind
 from gradcore.core.cell import Cell
 from gradcore.core.state import state
 from gradcore.core.tensor import Tensor
+from gradcore.ops.conversion import to_device
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.random import next_key_op, split_key_op
 
@@ -95,7 +96,7 @@ def load_state_dict(values: Mapping[str, Any]) -> None:
     """
     if set(values) != {"source"}:
         raise KeyError(f"the state of gradcore.random has one name, 'source'; got {sorted(values)}")
-    source = as_tensor(values["source"])
+    source = to_device(as_tensor(values["source"]), "cpu")
     if source.dtype != np.uint64 or source.shape != (2,):
         raise ValueError(f"'source' must be uint64[2], as state_dict() gives, not {source.dtype}{list(source.shape)}")
     with _drawing:

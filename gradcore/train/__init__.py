@@ -5,6 +5,7 @@ from gradcore.train.logs import CSVLog, JSONLines, ProgressBar, TensorBoard
 from gradcore.train.loop import fit, train_step
 from gradcore.train.measures import accuracy, evaluate, predict
 from gradcore.train.run import DivergedError, Progress, Run
+from gradcore.train.warming import Warmth, warmup
 
 __all__ = [
     "CSVLog",
@@ -17,9 +18,11 @@ __all__ = [
     "ProgressBar",
     "Run",
     "TensorBoard",
+    "Warmth",
     "accuracy",
     "evaluate",
     "fit",
     "predict",
     "train_step",
+    "warmup",
 ]

@@ -16,7 +16,7 @@ from gradcore.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gradcore.optim.optimizer import Optimizer
 from gradcore.train.callbacks import Callback
 from gradcore.train.interrupts import Interrupts
-from gradcore.train.measures import count_examples, evaluate, mode
+from gradcore.train.measures import count_examples, evaluate, home, mode, sent
 from gradcore.train.run import Progress, Run
 
 Batches = Iterable[tuple[Any, Any]]
@@ -61,6 +61,7 @@ def fit(
         loss: called with the model's output and the y of a batch; the mean over the examples of the batch.
         optimizer: of the model's parameters.
         data: pairs (x, y) of arrays, or trees of them, whose first axes are the examples, gone through once per epoch.
+            Where the model is on a GPU, batches are sent there, and nothing waits for it.
             With a `gradcore.data.DataLoader` or a list a run can go on in the middle of an epoch.
         epochs: how many the finished run has, those before it was resumed included.
         schedule: of the learning rate, from `gradcore.optim.lr_scheduler`.
@@ -139,7 +140,9 @@ def _finished(run: Run) -> bool:
 
 
 def _steps(run: Run, schedule_on: str, interrupts: Interrupts) -> None:
-    for x, y in _remaining(run):
+    device = home(run.model)
+    for batch in _remaining(run):
+        x, y = sent(batch, device)
         run.count(train_step(run.model, run.loss, run.optimizer, x, y), count_examples(x, y))
         if run.schedule is not None and schedule_on == "step":
             run.schedule.step()

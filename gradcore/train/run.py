@@ -166,7 +166,7 @@ class Run:
         if self.samples:
             self.progress()
         for name, parameter in self.model.named_parameters():
-            if not np.isfinite(parameter.numpy()).all():
+            if not ops.all(ops.isfinite(parameter)):
                 raise self.diverged(f"parameter {name} is not finite after step {self.step}")
         io.save(path, self.parts(), metadata)
 

@@ -19,10 +19,10 @@ extern "C" __global__ void gradcore_logaddexp_vjp(
         const T g = g_in[i];
         const T a = a_in[i];
         const T b = b_in[i];
-        const T t0 = a == b && fabs(a) == (T(1e300) * T(1e300)) ? T(0) : a - b;
+        const T t0 = a == b && fabs(a) == __int_as_float(0x7f800000) ? T(0) : a - b;
         const bool t1 = t0 < T(0);
         const T t2 = t1 ? t0 : T(0);
-        const T t3 = b == a && fabs(b) == (T(1e300) * T(1e300)) ? T(0) : b - a;
+        const T t3 = b == a && fabs(b) == __int_as_float(0x7f800000) ? T(0) : b - a;
         const bool t4 = t3 < T(0);
         const T t5 = t4 ? t3 : T(0);
         out0[i] = g * (exp(t2) / (T(1) + exp(t2 - (t1 ? T(0) : t0))));

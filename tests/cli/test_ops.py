@@ -41,8 +41,9 @@ def test_what_rows_say() -> None:
     assert row_of(OPS["mul"]).saved == ("a", "b")
     assert row_of(OPS["sum"]).saved == ()
     assert row_of(OPS["less"]).order is None
-    assert row_of(OPS["exp"]).devices["cuda"] == "kernel derived, not launched yet"
-    assert row_of(OPS["matmul"]).devices["cuda"] == "not yet"
+    assert row_of(OPS["exp"]).devices["cuda"] == "derived kernel"
+    assert row_of(OPS["softmax"]).devices["cuda"] == "written kernel"
+    assert row_of(OPS["matmul"]).devices["cuda"] == "CuPy"
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

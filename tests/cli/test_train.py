@@ -24,7 +24,7 @@ installed = pytest.mark.skipif(not COMMAND.exists(), reason="the command is not 
 
 def test_digits_reach_97_percent(gradcore: Gradcore, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    done = gradcore("train", "digits", "--seed", 0, "--json", path)
+    done = gradcore("train", "digits", "--seed", 0, "--device", "cpu", "--json", path)
     assert (done.code, done.err) == (0, "")  # no bar where there is no terminal
     result = json.loads(path.read_text())
     assert result["test_accuracy"] >= 0.97
@@ -164,7 +164,8 @@ def test_own_files_are_not_overwritten(gradcore: Gradcore, tmp_path: Path) -> No
         (["--activation", "step"], "'step' is not one of"),
         (["--optimizer", "newton"], "'newton' is not one of"),
         (["--rate", 1], "No such option: --rate"),
-        (["--device", "cuda"], "this version does not launch CUDA kernels yet; train with --device cpu"),
+        (["--device", "tpu"], "no device is named 'tpu'; use auto, cpu, cuda or cuda:N"),
+        (["--device", "cuda:99"], "; or train with --device cpu"),
         (["--json", "missing/result.json"], "cannot write missing/result.json: No such file or directory"),
         (["--save", "missing/run"], "cannot write missing/run: No such file or directory"),
         (["--json", "."], "is a directory"),

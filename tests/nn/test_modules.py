@@ -201,7 +201,7 @@ def test_to_a_device_that_is_not_there() -> None:
     assert issubclass(errors.DeviceError, errors.GradcoreError)
     assert issubclass(errors.DeviceError, RuntimeError)
     for move in (lambda: nn.Linear(2, 1).to("cuda:99"), lambda: gc.ones(2).to("cuda:99")):
-        with pytest.raises(errors.DeviceError, match="device cuda:99 is not available"):
+        with pytest.raises(errors.DeviceError, match=r"no CUDA device can be used|cuda:99 is not there"):
             move()
 
 
