@@ -84,6 +84,23 @@ def _array(data: Any, dtype: Any) -> Any:
     return native(array) if type(array) is np.ndarray else array
 
 
+def device_or_dtype(target: Any) -> Any:
+    """The Device or the dtype that is meant where either is taken.
+
+    Raises:
+        TypeError: neither is.
+    """
+    if isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")):
+        return Device(target)
+    try:
+        if not isinstance(target, (Tensor, Cell, np.ndarray)) and not is_cupy(target):
+            return np.dtype(target)
+    except TypeError:
+        pass
+    named = repr(target) if isinstance(target, str) else f"a {type(target).__name__}"
+    raise TypeError(f"{named} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype (such as 'float32')")
+
+
 def _holds_double(data: Any) -> bool:
     """Does a nested list contain NumPy values that are float64 by choice?"""
     while isinstance(data, (list, tuple)) and data:
@@ -99,7 +116,7 @@ def _leaf(array: Any, requires_grad: bool) -> Tensor:
 
 def _made(function: str, device: Place, *args: Any) -> Any:
     """An array by a function of the device's namespace."""
-    array = backend_on(device or "cpu").make(function, *args)
+    array = backend_on("cpu" if device is None else device).make(function, *args)
     return native(array) if type(array) is np.ndarray else array
 
 

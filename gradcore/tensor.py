@@ -16,6 +16,7 @@ from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
+from gradcore.factories import device_or_dtype
 from gradcore.ops.at import At
 from gradcore.ops.subscripts import getitem
 
@@ -70,8 +71,8 @@ def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
         )
     if is_cupy(self.data):
         raise TypeError(
-            f"a NumPy function got a tensor on {self.aval.device}; pass .numpy() to copy it to the CPU, or use the "
-            "function of gradcore (gradcore.sum for np.sum)"
+            f"a NumPy or CuPy function got a tensor on {self.aval.device}; use the function of gradcore (gradcore.sum "
+            "for np.sum), pass .numpy() to copy it to the CPU, or cupy.from_dlpack(x) to share it with CuPy"
         )
     return np.array(numpy(self), dtype, copy=copy)
 
@@ -81,17 +82,52 @@ def detach(self: Tensor) -> Any:
     return ops.stop_gradient(self) if isinstance(self, Traced) else Tensor(self.data)
 
 
-def to(self: Tensor, target: Any, non_blocking: bool = False) -> Any:
-    """The tensor on another device ("cpu", "cuda:0") or in another dtype; itself where nothing changes.
+def to(self: Tensor, *targets: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The tensor on another device, in another dtype, or both; itself where nothing changes.
 
     Args:
         self: any tensor.
-        target: a device or a dtype.
+        targets: a device ("cpu", "cuda", "cuda:1"), a dtype, or a device and a dtype.
+        device: by name, as PyTorch has it.
+        dtype: likewise.
         non_blocking: from the CPU, do not wait for the copy.
+
+    Raises:
+        DeviceError: the device is not there.
+        TypeError: a target is neither device nor dtype.
+
+    Example:
+        >>> import gradcore as gc
+        >>> gc.tensor([1, 2]).to("cpu", "float32")
+        tensor([1., 2.], dtype=float32, device='cpu')
     """
-    if isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")):
-        return ops.to_device(self, target, non_blocking)
-    return self if self.dtype == np.dtype(target) else ops.cast(self, target)
+    moved = self
+    for target in (*targets, device, dtype):
+        target = None if target is None else device_or_dtype(target)
+        if isinstance(target, Device):
+            moved = ops.to_device(moved, target, non_blocking)
+        elif target is not None and moved.dtype != target:
+            moved = ops.cast(moved, target)
+    return moved
+
+
+def cpu(self: Tensor) -> Any:
+    """The tensor on the CPU, as `to("cpu")`."""
+    return ops.to_device(self, "cpu")
+
+
+def cuda(self: Tensor, device: Any = "cuda", non_blocking: bool = False) -> Any:
+    """The tensor on a CUDA device, as `to("cuda")`.
+
+    Args:
+        self: any tensor.
+        device: "cuda" or "cuda:N".
+        non_blocking: from the CPU, do not wait for the copy.
+
+    Raises:
+        DeviceError: the device is not there.
+    """
+    return ops.to_device(self, device, non_blocking)
 
 
 def device(self: Tensor) -> Device:
@@ -179,9 +215,13 @@ def _on_booleans(function: Attribute, symbol: str) -> Attribute:
 COMPARABLE = (Tensor, Cell, np.ndarray, np.generic, int, float)
 
 
+def _comparable(value: Any) -> bool:
+    return isinstance(value, COMPARABLE) or is_cupy(value)
+
+
 def _compared(function: Attribute) -> Attribute:
     """An operator that leaves other types to Python, so `t == None` is False."""
-    return lambda self, other: function(self, other) if isinstance(other, COMPARABLE) else NotImplemented
+    return lambda self, other: function(self, other) if _comparable(other) else NotImplemented
 
 
 def _reflected(function: Attribute) -> Attribute:
@@ -240,6 +280,7 @@ def attach() -> None:
     """Give Tensor its operators and methods, and cells the same through `read()`."""
     functions = {**OPERATORS, **{name: getattr(ops, name) for name in METHODS}}
     functions |= {"astype": ops.cast, "numpy": numpy, "item": item, "detach": detach, "to": to, "backward": backward}
+    functions |= {"cpu": cpu, "cuda": cuda}
     functions |= {"tolist": lambda x: numpy(x).tolist(), "__index__": as_index}
     functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
     functions |= {"__dlpack__": dlpack.export, "__dlpack_device__": dlpack.device_of}

@@ -24,9 +24,10 @@ def sealed():
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Name the lanes that this run leaves out, with the reason and the cure."""
+    """Name the lanes that this run leaves out or that lack what they need, with the reason and the cure."""
     for lane, absent in lanes_without_their_needs().items():
-        if f"not {lane}" in config.option.markexpr:
+        asked = lane in config.option.markexpr and f"not {lane}" not in config.option.markexpr
+        if f"not {lane}" in config.option.markexpr or (asked and absent):
             terminalreporter.write_line(f"not run: {lane} tests: {absent or f'asked for by `pytest -m {lane}`'}")
 
 

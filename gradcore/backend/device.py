@@ -25,13 +25,16 @@ class StreamError(GradcoreError, RuntimeError):
     """An array was used in another stream than the one that makes it, without a wait."""
 
 
+_FULL = {"cuda": "cuda:0"}
+
+
 class Device:
     """Where a Tensor's data lives: `Device("cpu")`, `Device("cuda")`, `Device("cuda:1")`.
 
     >>> Device("cuda")
     Device('cuda:0')
-    >>> Device("cpu") == "cpu"
-    True
+    >>> Device("cpu") == "cpu", Device("cuda:0") == "cuda"
+    (True, True)
     """
 
     __slots__ = ("index", "kind")
@@ -50,7 +53,9 @@ class Device:
         return f"Device({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return str(self) == str(other) if isinstance(other, (str, Device)) else NotImplemented
+        if isinstance(other, str):
+            return str(self) == _FULL.get(other, other)
+        return str(self) == str(other) if isinstance(other, Device) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(str(self))

@@ -11,17 +11,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from gradcore.backend import is_cupy
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.errors import GradcoreError
 from gradcore.core.state import user_frame
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.core.trees import flatten, split, unflatten
 from gradcore.explanation import page, text
-from gradcore.explanation.graph import CURE, Graph, graph_of
+from gradcore.explanation.graph import CURE, Graph, bring_to_host, graph_of
 from gradcore.explanation.log import Log, latest, told
 from gradcore.explanation.names import argument_names, name_values, scope_of
 from gradcore.explanation.picture import draw
 from gradcore.factories import tensor
+
+ARRAYS = (Tensor, np.ndarray, np.generic, float)
 
 
 class Explanation:
@@ -40,12 +43,12 @@ class Explanation:
 
     @property
     def values(self) -> dict[str, Tensor]:
-        """What was computed, by name."""
+        """What was computed, by name, on the CPU."""
         return {value.name: Tensor(value.array) for value in self.graph.values}
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """The derivatives of the explained scalar, by name, where there are any."""
+        """The derivatives of the explained scalar, by name and on the CPU, where there are any."""
         return {value.name: Tensor(value.gradient) for value in self.graph.values if value.gradient is not None}
 
     def text(self, colour: bool | None = None) -> str:
@@ -159,6 +162,7 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Tensor
 def _explanation(loss: Tensor, log: Log, scope: dict[str, Any], expand: bool, title: str) -> Explanation:
     graph = graph_of(loss, log, expand)
     name_values(graph, scope)
+    bring_to_host(graph)
     return Explanation(graph, title if title.isidentifier() else graph.root.name)
 
 
@@ -186,7 +190,7 @@ def _paths(tree: Any, name: str) -> Iterator[str]:
 
 def _leaf(argument: Any, name: str) -> Any:
     """Floating values as leaves with a name."""
-    if isinstance(argument, Cell) or not isinstance(argument, (Tensor, np.ndarray, np.generic, float)):
+    if isinstance(argument, Cell) or not (isinstance(argument, ARRAYS) or is_cupy(argument)):
         return argument
     value = argument if isinstance(argument, Tensor) else tensor(argument)
     return Tensor(value.data, Leaf(name)) if value.dtype.kind == "f" else Tensor(value.data)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import numpy as np
-
 from gradcore.autodiff.record import FREED, Port, Record
 from gradcore.autodiff.tape import add_base, pull_base
+from gradcore.backend import backend_of, is_cupy
 from gradcore.core.bind import as_tuple
 from gradcore.core.cell import Leaf
 from gradcore.core.errors import GradcoreError, GraphFreedError
@@ -97,6 +96,19 @@ def graph_of(loss: Tensor, log: Log, expand: bool = False) -> Graph:
     root = builder.value(loss.data, loss.node)
     _pull(root, builder.steps)
     return Graph(root, builder.leaves, builder.steps)
+
+
+def bring_to_host(graph: Graph) -> None:
+    """Copy what is on a GPU, to be shown."""
+    for value in graph.values:
+        value.array, value.gradient = _on_host(value.array), _on_host(value.gradient)
+    for step in graph.steps:
+        for use in step.uses:
+            use.gradient = _on_host(use.gradient)
+
+
+def _on_host(array: Any) -> Any:
+    return backend_of(array).fetch(array) if is_cupy(array) else array
 
 
 class _Builder:
@@ -215,7 +227,7 @@ def _place(results: tuple[Any, ...], array: Any) -> int:
 
 def _pull(root: Value, steps: list[Step]) -> None:
     """Every gradient, from the last step to the first: a use gets its rule's, a value the sum of its uses'."""
-    root.gradient = np.ones(root.array.shape, root.array.dtype)
+    root.gradient = backend_of(root.array).make("ones", root.array.shape, root.array.dtype)
     for step in reversed(steps):
         if step.record is not None and any(value.gradient is not None for value in step.results):
             for use, part in zip(step.operands, pull_base(step.record, _incoming(step)), strict=True):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from gradcore.autodiff.transforms import as_value
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.state import pushed, state
 from gradcore.core.tensor import Tensor
+from gradcore.factories import device_or_dtype
 from gradcore.io.state_dict import KeyDifference, restore, snapshot
 from gradcore.nn.parameter import Buffer, Parameter
 
@@ -166,10 +165,12 @@ class Module:
 
         Raises:
             DeviceError: the device is not there.
+            TypeError: the target is neither a device nor a floating dtype.
             MemoryError: everything is as it was.
         """
-        if not _is_device(target) and np.dtype(target).kind != "f":
-            raise TypeError(f"a module can be cast to floating dtypes only, not to {np.dtype(target)}")
+        target = device_or_dtype(target)
+        if not isinstance(target, Device) and target.kind != "f":
+            raise TypeError(f"a module can be cast to floating dtypes only, not to {target}")
         cells: list[Cell] = list(self.named_cells().values())
         cells += [cell.leaf.grad for cell in cells if cell.leaf is not None]
         for cell, value in [(cell, _converted(cell, target)) for cell in cells]:
@@ -177,6 +178,14 @@ class Module:
                 cell.assign(None)  # a cell keeps its dtype and device unless it is emptied first
                 cell.assign(value)
         return self
+
+    def cpu(self) -> Self:
+        """Move everything to the CPU, as `to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self, device: Device | str = "cuda") -> Self:
+        """Move everything to a CUDA device, as `to("cuda")`."""
+        return self.to(device)
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
@@ -201,14 +210,10 @@ def _name(value: Any, path: str) -> None:
         value.rename(path)
 
 
-def _is_device(target: Any) -> bool:
-    return isinstance(target, Device) or (isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"))
-
-
 def _converted(cell: Cell, target: Any) -> Any:
     """What the cell is to hold; None where nothing changes."""
     old = cell.read()
-    if old is None or (not _is_device(target) and old.dtype.kind != "f"):
+    if old is None or (not isinstance(target, Device) and old.dtype.kind != "f"):
         return None
     new = old.detach().to(target)
     return new if new.data is not old.data else None

@@ -15,7 +15,7 @@ from gradcore.core.bind import bind
 from gradcore.core.op import Op
 from gradcore.ops.arithmetic import abs as absolute
 from gradcore.ops.arithmetic import add, div, maximum, minimum, mul, sqrt, square
-from gradcore.ops.conversion import cast
+from gradcore.ops.conversion import beside, cast
 from gradcore.ops.fused import fused
 from gradcore.ops.reductions import max as largest
 from gradcore.ops.reductions import sum as total_of
@@ -100,7 +100,7 @@ def global_norm(grads: Sequence[Any], norm_type: float) -> Any:
 
 
 def _clip_meaning(total: Any, max_norm: Any, *grads: Any) -> tuple[Any, ...]:
-    factor = minimum(div(_wide(max_norm), add(_wide(total), 1e-6)), 1.0)
+    factor = minimum(div(_wide(beside(total, max_norm)), add(_wide(total), 1e-6)), 1.0)
     return tuple([cast(mul(g, factor), g.dtype) for g in grads])
 
 

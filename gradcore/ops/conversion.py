@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcore.backend import Device, backend_on
 from gradcore.core.bind import bind
+from gradcore.core.evaluate import SCALARS
 from gradcore.core.op import Op
 from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
@@ -124,3 +125,11 @@ def to_device(x: Any, device: Device | str, non_blocking: bool = False) -> Any:
     x = named_tensor(x, "to_device")
     name = str(backend_on(device).device)
     return x if x.aval.device == name else bind_general(to_device_op, (x,), (name, non_blocking))
+
+
+def beside(x: Any, value: Any) -> Any:
+    """A Tensor on the device of x: one on the CPU, as lists and arrays give it, is copied there; numbers pass."""
+    if type(x.data) is np.ndarray or isinstance(value, SCALARS):
+        return value
+    device = x.aval.device
+    return to_device(value, device) if value.aval.device == "cpu" != device else value

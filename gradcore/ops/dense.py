@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,12 @@ def _impl(xp: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
 
 def _flat(x: Any) -> Any:
     """A matrix with the last axis of x as its rows."""
-    return x if x.ndim == 2 else x.reshape((-1, x.shape[-1]))
+    return x if x.ndim == 2 else x.reshape(_rows(x.shape))
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many rows, and their length (a -1 would not be found where that is 0)."""
+    return math.prod(shape[:-1]), shape[-1]
 
 
 def _check(x: Any, w: Any, b: Any) -> None:
@@ -68,13 +74,13 @@ def _flat_out(out: Any) -> Any:
 
 def _vjp_meaning(*operands: Any) -> Any:
     g, *saved, needed = operands
-    rows = reshape(g, (-1, g.shape[-1])) if len(g.shape) != 2 else g
+    rows = reshape(g, _rows(g.shape)) if len(g.shape) != 2 else g
     results = []
     if needed[0]:
         results.append(matmul(g, saved[-1]))
     if needed[1]:
         x = saved[0]
-        results.append(matmul(transpose(rows), reshape(x, (-1, x.shape[-1])) if len(x.shape) != 2 else x))
+        results.append(matmul(transpose(rows), reshape(x, _rows(x.shape)) if len(x.shape) != 2 else x))
     if needed[2]:
         results.append(bind(sum_op, (rows,), ((0,), False)))
     return tuple(results) if len(results) > 1 else results[0]

@@ -105,7 +105,6 @@ def make_op(scalar: Scalar, promotion: Promotion, samples: tuple[Sample, ...], d
         abstract=lambda *avals: _abstract(scalar, avals),
         outputs=scalar.count,
         cuda_half=True,
-        host=frozenset([i for i, input in enumerate(scalar.inputs) if input in scalar.hyper]),
         promotion=promotion,
         differentiable=scalar.differentiable,
         vjp=vjp,

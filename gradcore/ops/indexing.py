@@ -15,7 +15,7 @@ from gradcore.core.evaluate import SCALARS
 from gradcore.core.op import OPS, Op, Saved
 from gradcore.core.tensor import Tensor
 from gradcore.kernels.indexing import POSITIONS, TAKE
-from gradcore.ops.conversion import cast, to_device
+from gradcore.ops.conversion import beside, cast
 from gradcore.ops.operands import as_tensor, named_tensor
 from gradcore.ops.samples import integers, normal, sample
 from gradcore.ops.shapes import broadcast_to, ravel, reshape, transpose_op
@@ -170,13 +170,6 @@ def as_indices(indices: Any, x: Any) -> Any:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, not {indices.dtype}")
     return beside(x, indices)
-
-
-def beside(x: Any, value: Any) -> Any:
-    """A Tensor on the device of x; one on the CPU, as lists and arrays give it, is copied there."""
-    if type(value.data) is np.ndarray and type(x.data) is not np.ndarray:
-        return to_device(value, x.aval.device)
-    return value
 
 
 def without_lists(indices: Any) -> Any:

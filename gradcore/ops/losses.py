@@ -173,7 +173,8 @@ cross_entropy_op: Op = fused(
 
 # On CUDA, one kernel gives the loss and the gradient of the logits, in one read and one write, so `backward()` has
 # nothing left to compute.  A gradient that was computed beforehand is a constant: only `Tensor.backward()`, which is of
-# first order by definition, may use it; transforms see `cross_entropy`.
+# first order by definition, may use it; transforms see `cross_entropy`.  Nor is it for float16, where
+# it would be rounded, or vanish, before the scale that a loss is given lest it does.
 
 
 def _with_gradient_impl(xp: Any, out: Any, x: Any, labels: Any, reduction: str) -> Any:
@@ -242,6 +243,7 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
         A scalar, or a tensor of shape (...) for "none".
 
     Raises:
+        TypeError: labels are booleans.
         ValueError: shapes do not fit, or a label is outside [0, classes). On CUDA a label outside gives a loss of NaN
             instead: to look at the labels, the CPU would have to wait for the GPU.
 
@@ -255,8 +257,10 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     labels = named_tensor(labels, "cross_entropy")
     if labels.dtype.kind == "f":
         return _soft_cross_entropy(logits, labels, reduction)
+    if labels.dtype.kind == "b":
+        raise TypeError("'cross_entropy' needs integer labels or probabilities, not bool; cast with .astype('int64')")
     _check_shapes("cross_entropy", logits, labels)
-    if _is_recorded_on_cuda(logits):
+    if _is_recorded_on_cuda(logits) and logits.dtype != np.float16:
         return bind_general(cross_entropy_with_gradient_op, (logits, labels), (reduction,))
     return _cross_entropy(logits, labels, reduction)
 

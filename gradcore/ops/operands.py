@@ -66,7 +66,10 @@ def as_tensor(value: Any, dtype: Any = None) -> Any:
 
 def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     """The general path of every op: any operands, any interpreter."""
-    operands = promote(op, [as_operand(arg, op.name) for arg in args])
+    operands = [as_operand(arg, op.name) for arg in args]
+    if any(isinstance(arg, np.generic) for arg in args):
+        operands = _beside(op, args, operands)
+    operands = promote(op, operands)
     try:
         result = bind(op, operands, params)
     except (ValueError, TypeError, OverflowError) as error:
@@ -75,6 +78,19 @@ def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     if not op.multiple or op.visible < 0:
         return result
     return result[0] if op.visible == 1 else result[: op.visible]
+
+
+def _beside(op: Op, args: Sequence[Any], operands: list[Any]) -> list[Any]:
+    """NumPy's scalars live nowhere: they go to the CUDA device of the other operands, without a copy."""
+    devices = {operand.aval.device for operand in operands if isinstance(operand, Tensor)} - {"cpu"}
+    if len(devices) != 1:
+        return operands
+    backend = backend_on(devices.pop())
+    moved = [i not in op.host and isinstance(arg, np.generic) for i, arg in enumerate(args)]
+    return [
+        Tensor(backend.make("full", (), arg, arg.dtype)) if moves else operand
+        for arg, operand, moves in zip(args, operands, moved, strict=True)
+    ]
 
 
 def _explain(op: Op, operands: Sequence[Any], error: Exception) -> None:

@@ -14,6 +14,7 @@ from gradcore.core.aval import Aval
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.op import Op, Promotion, Sample
 from gradcore.kernels import expr as e
+from gradcore.ops.conversion import beside
 from gradcore.ops.elementwise import make_op
 from gradcore.ops.fused import fused
 from gradcore.ops.samples import Make, normal, sample
@@ -44,7 +45,9 @@ def optimizer(
         return [operands[i : i + group] for i in range(shared, len(operands), group)]
 
     def composed(*operands: Any) -> tuple[Any, ...]:
-        return tuple([out for g in groups(operands) for out in as_tuple(bind(step, (*operands[:shared], *g)))])
+        """Derivatives of rates are computed beside the parameters and go back to where the rates are."""
+        rates = [beside(operands[shared], rate) for rate in operands[:shared]]
+        return tuple([out for g in groups(operands) for out in as_tuple(bind(step, (*rates, *g)))])
 
     def impl(xp: Any, out: Any, *operands: Any) -> tuple[Any, ...]:
         return xp.launch_groups(scalar.forward, out, operands, shared)  # type: ignore[no-any-return]

@@ -13,8 +13,8 @@ from gradcore.core.tensor import Tensor
 from gradcore.ops import rounding
 from gradcore.ops.along_axis import folded
 from gradcore.ops.arithmetic import add, equal, less_equal, mul, not_equal, sub, where
-from gradcore.ops.conversion import cast
-from gradcore.ops.indexing import as_indices, beside, take_axis
+from gradcore.ops.conversion import beside, cast
+from gradcore.ops.indexing import as_indices, take_axis
 from gradcore.ops.logical import logical_and
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.reductions import AxisArgument, as_floating, mean, reduced_shape

@@ -70,7 +70,7 @@ uniform_op: Op = indexed(
 
 
 def _split_impl(xp: Any, out: Any, key: Any, count: int) -> Any:
-    words = np.stack([xp.philox(one, 2 * count) for one in key.reshape((-1, 2))])
+    words = np.array([xp.philox(one, 2 * count) for one in key.reshape((-1, 2))], np.uint64)
     keys = words.reshape((*key.shape[:-1], count, 2))
     if out is None:
         return keys

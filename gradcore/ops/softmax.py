@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gradcore.core.aval import Aval
 from gradcore.core.bind import bind
 from gradcore.core.op import Op, Promotion, Saved
 from gradcore.kernels.softmax import SOFTMAX, SOFTMAX_VJP
@@ -147,6 +148,12 @@ def all_mapped(size: int, mapped: Any, xs: Any) -> list[Any]:
     return [x if own else broadcast_to(x, (size, *x.shape)) for x, own in zip(xs, mapped, strict=True)]
 
 
+def _softmax_shape(x: Aval) -> Aval:
+    if x.shape[-1] == 0:
+        raise ValueError("zero-size array to reduction operation maximum which has no identity")
+    return x.update(shape=x.shape)
+
+
 softmax_op: Op = fused(
     "softmax",
     ("x",),
@@ -154,7 +161,7 @@ softmax_op: Op = fused(
     meaning=softmax_meaning,
     impl=softmax_impl,
     kernels={"cuda": SOFTMAX},
-    abstract=lambda x: x.update(shape=x.shape),
+    abstract=_softmax_shape,
     vjp_op=lambda needed, params: (softmax_vjp_op, ()),
     saves=lambda needed, params: Saved((), (0,)),
     batch=lambda size, mapped, xs, params: bind(softmax_op, xs),

@@ -21,7 +21,7 @@ from gradcore.kernels.spec import RowSpec
 from gradcore.ops.along_axis import all_mapped, along, scatter_along, take_along, with_axis
 from gradcore.ops.arguments import as_integers
 from gradcore.ops.arithmetic import sub
-from gradcore.ops.indexing import beside
+from gradcore.ops.conversion import beside
 from gradcore.ops.joining import concatenate
 from gradcore.ops.operands import as_operand, as_tensor, named_tensor
 from gradcore.ops.reductions import reduced_shape

@@ -16,7 +16,8 @@ from gradcore.core.graph import Var
 from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.ops.arithmetic import add, mul
-from gradcore.ops.indexing import INT64, beside, positions, take_axis, without_lists
+from gradcore.ops.conversion import beside
+from gradcore.ops.indexing import INT64, positions, take_axis, without_lists
 from gradcore.ops.operands import as_tensor
 from gradcore.ops.shapes import reshape, transpose_op
 from gradcore.ops.slicing import Index, numpy_key, set_slice, take_slice

@@ -91,7 +91,7 @@ def stays_here(op: Op, operands: Sequence[Any]) -> frozenset[int]:
 
 
 def keys_here(op: Op, operands: Sequence[Any]) -> frozenset[int]:
-    """Where derivatives are taken, keys alone: the gradient of a hyperparameter is computed where its terms are."""
+    """Where derivatives are taken, keys alone: rates would be copied to the device, and their gradients back."""
     return frozenset([k for k in stays_here(op, operands) if operands[k].dtype == np.uint64])
 
 

@@ -54,7 +54,7 @@ def gradcheck(
     if unknown := set(modes) - set(MODES):
         raise ValueError(f"modes must be among {', '.join(MODES)}, not {', '.join(sorted(unknown))}")
     leaves, structure = flatten(tuple(args))
-    values = [as_value(leaf, "an argument of gradcheck") for leaf in leaves]
+    values = [as_value(leaf, "an argument of gradcheck").cpu() for leaf in leaves]
     moving = [k for k, value in enumerate(values) if value.dtype.kind == "f"]
     points = [np.asarray(values[k].data, np.float64) for k in moving]
     check = _Check(modes, eps, tol, finite, np.random.default_rng(seed))

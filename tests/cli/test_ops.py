@@ -79,7 +79,7 @@ def test_public_names_are_those_of_the_page() -> None:
     text = page()
     assert [name for name in gradcore_ops.__all__ if f"`{name}(" not in text] == []
     assert [name for name in gradcore_ops.__all__ if not hasattr(gradcore_package, name)] == []
-    assert "`eye(n, m=None, k=0, dtype=float32)`" in text
+    assert "`eye(n, m=None, k=0, dtype=float32, device=None)`" in text
     assert "| *`softmax_vjp(g, y)`* |" in text
     assert ">>>" not in text
 

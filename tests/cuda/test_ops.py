@@ -67,7 +67,11 @@ def test_batch(case):
     check_batch(case)
 
 
-@pytest.mark.parametrize("case", cases_of(), ids=str)
+# Slow are those whose second derivatives need kernels that no other test compiles.
+ONCE = [pytest.param(case, marks=pytest.mark.slow if case.number else ()) for case in cases_of()]
+
+
+@pytest.mark.parametrize("case", ONCE, ids=str)
 def test_nothing_is_copied_and_nothing_waits(case, counters):
     values, function = twice(case) if case.differentiable() else (case.operands(), case.call)
     here = keys_here(case.op, case.operands())

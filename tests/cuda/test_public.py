@@ -8,6 +8,27 @@ from gradcore.core.tensor import Tensor
 from gradcore.ops.indexing import take_axis
 from gradcore.testing.devices import assert_agree, copied
 
+MAKERS = {
+    "zeros": lambda device: gc.zeros(2, 3, device=device),
+    "ones": lambda device: gc.ones((2, 3), device=device),
+    "full": lambda device: gc.full((2,), 0.5, device=device),
+    "arange": lambda device: gc.arange(5, device=device),
+    "eye": lambda device: gc.eye(2, 3, 1, device=device),
+    "linspace": lambda device: gc.linspace(0, 1, 5, device=device),
+    "zeros_like": lambda device: gc.zeros_like(gc.ones(2), device=device),
+    "ones_like": lambda device: gc.ones_like(gc.ones(2), device=device),
+    "full_like": lambda device: gc.full_like(gc.ones(2), 3.0, device=device),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_constants_are_made_on_a_device(name):
+    here, there = MAKERS[name]("cpu"), MAKERS[name]("cuda")
+    assert (str(here.device), str(there.device)) == ("cpu", "cuda:0")
+    assert (here.dtype, here.tolist()) == (there.dtype, there.tolist())
+    assert str(MAKERS[name](None).device) == "cpu"
+
+
 X = np.random.default_rng(0).normal(size=(4, 5))
 MASK = X > 0.3
 
@@ -202,3 +223,16 @@ def test_the_gradient_of_mse_is_one_launch(counters):
     before = counters()["kernel_launches"]
     loss.backward()
     assert counters()["kernel_launches"] - before == 1
+
+
+def test_explain_shows_what_is_on_the_device():
+    def loss(w):
+        return gc.nn.functional.softmax(w * w + 1).max() ** 2
+
+    there, here = (gc.explain(loss, gc.tensor([1.0, 2.0], device=device)) for device in ("cuda", "cpu"))
+    assert str(there) == str(here)
+    assert str(there.gradients["w"].device) == "cpu"
+
+
+def test_gradcheck_takes_what_is_on_the_device():
+    gc.testing.gradcheck(lambda x, i: gc.take(x, i) ** 3, (gc.ones(3, device="cuda"), gc.tensor([0, 2], device="cuda")))

@@ -42,9 +42,19 @@ def ready(counters):
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_to_the_device_is_one_copy_and_no_wait(counters, non_blocking, layout):
     ready(counters)
-    x = gc.asarray(np.asarray(ROWS, order=layout)).to("cuda", non_blocking)
+    x = gc.asarray(np.asarray(ROWS, order=layout)).to("cuda", non_blocking=non_blocking)
     spent(counters, h2d=1)
     assert np.array_equal(x.numpy(), ROWS)
+
+
+def test_a_device_and_a_dtype_at_once():
+    x = gc.tensor(ROWS)
+    for y in (x.to("cuda", "float64"), x.to("float64", "cuda"), x.to(device="cuda", dtype=np.float64)):
+        assert (str(y.device), y.dtype) == ("cuda:0", np.float64)
+        assert np.array_equal(y.numpy(), ROWS)
+    assert str(x.cuda().device) == "cuda:0" and str(x.cuda("cuda:0").cpu().device) == "cpu"
+    layer = gc.nn.Linear(2, 2)
+    assert str(layer.cuda().weight.device) == "cuda:0" and str(layer.cpu().weight.device) == "cpu"
 
 
 def test_the_source_may_change_once_the_call_returns():

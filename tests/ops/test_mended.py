@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gradcore as gc
+from gradcore.core.bind import bind
 from gradcore.core.errors import RuleError
 from gradcore.core.op import OPS
 
@@ -59,3 +60,22 @@ def test_linear_takes_no_other_shapes(weight, bias):
 def test_what_can_be_told_from_the_result_saves_nothing_else(name):
     saved = OPS[name].saves((True,), ())
     assert (saved.inputs, saved.outputs) == ((), (0,))
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((2, 5, 0), 3), ((2, 5, 4), 0), ((0,), 3), ((4,), 0), ((2, 0, 4), 3)])
+def test_linear_of_nothing(shape, rows):
+    x, w, b = gc.ones(shape), gc.ones((rows, shape[-1])), gc.ones(rows)
+    y, pull = gc.vjp(gc.linear, x, w, b)
+    assert np.array_equal(y.numpy(), np.ones(shape) @ np.ones((shape[-1], rows)) + 1)
+    assert [g.shape for g in pull(y)] == [x.shape, w.shape, b.shape]
+    second = gc.grad(lambda x: gc.grad(lambda x: (gc.linear(x, w, b) ** 2).sum())(x).sum())(x)
+    assert second.shape == x.shape
+
+
+def test_labels_are_not_booleans():
+    with pytest.raises(TypeError, match="integer labels"):
+        gc.cross_entropy(gc.zeros(2, 3), np.array([True, False]))
+
+
+def test_keys_from_no_keys():
+    assert bind(OPS["split_key"], (gc.zeros((0, 2), dtype="uint64"),), (3,)).shape == (0, 3, 2)

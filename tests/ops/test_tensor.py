@@ -62,6 +62,22 @@ def test_comparison_with_other_things():
     assert x not in [None, "text"]
 
 
+def test_to_takes_a_device_a_dtype_or_both():
+    x = gc.tensor([1, 2])
+    assert x.to("cpu") is x and x.to("int64") is x and x.cpu() is x and x.to() is x
+    for y in (x.to("cpu", "float16"), x.to("float16", "cpu"), x.to(dtype="float16", device="cpu")):
+        assert y.dtype == np.float16 and y.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("target", ["cuad", "gpu", True, 0, gc.ones(1), np.ones(1)])
+def test_to_refuses_what_is_neither_device_nor_dtype(target):
+    for to in (gc.ones(1).to, gc.nn.Linear(1, 1).to):
+        with pytest.raises(TypeError, match="is neither a device"):
+            to(target)
+    with pytest.raises(ValueError, match="no device is named '0'"):
+        gc.zeros(1, device=0)
+
+
 def test_formatting():
     loss = gc.tensor([0.12345], requires_grad=True)
     assert f"{loss:.3f}" == "0.123" and f"{gc.nn.Parameter([0.5]):.1f}" == "0.5"

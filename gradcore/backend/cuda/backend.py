@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 import cupy
@@ -15,7 +16,7 @@ from gradcore.backend.cuda.errors import compiler_error, out_of_memory
 from gradcore.backend.cuda.loader import device_count
 from gradcore.backend.cuda.plans import TICKETS, run_plan
 from gradcore.backend.cuda.streams import adopt, order, ordered
-from gradcore.backend.device import Device
+from gradcore.backend.device import Device, OutOfMemoryError
 from gradcore.backend.half import HALF, run_half
 from gradcore.kernels.philox import RANDOM_BITS
 from gradcore.kernels.spec import ElementwiseSpec, ReductionSpec, RowSpec
@@ -35,7 +36,7 @@ class CudaBackend:
         self.index = index
         self.device = Device(f"cuda:{index}")
         self.name = str(self.device)
-        self._tickets: dict[int, Any] = {}
+        self._tickets: dict[tuple[int, int], Any] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.make("empty", shape, dtype)
@@ -79,8 +80,8 @@ class CudaBackend:
                 return function(*args)
             with cupy.cuda.Device(self.index):
                 return ordered(self.index, function, args, reads, writes) if order.active else function(*args)
-        except OutOfMemory as error:
-            raise out_of_memory(name, self.index, error) from error
+        except (OutOfMemory, OutOfMemoryError) as error:  # the second of an array that an op asks for: the op is named
+            raise out_of_memory(name, self.index, error.__cause__ or error) from error
         except CompileError as error:
             raise compiler_error(name, error) from error
 
@@ -135,7 +136,7 @@ class CudaBackend:
 
     def tickets(self) -> Any:
         """Counters for kernels whose last block finishes the work: zero between launches, one set for each stream."""
-        stream = cupy.cuda.get_current_stream().ptr
+        stream = cupy.cuda.get_current_stream().ptr, get_ident()  # threads may share a pointer and not the stream
         if stream not in self._tickets:
             self._tickets[stream] = cupy.zeros(TICKETS, np.uint32)
         return self._tickets[stream]

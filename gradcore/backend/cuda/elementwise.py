@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import cupy
-import numpy as np
 
 from gradcore.kernels.emit_cuda import emit_cuda
 from gradcore.kernels.spec import ElementwiseSpec
@@ -31,13 +30,5 @@ def elementwise_kernel(spec: ElementwiseSpec) -> Any:
 
 def launch(spec: ElementwiseSpec, out: Any, arrays: Sequence[Any]) -> Any:
     """One launch for all outputs: into `out` where given, else into new C-contiguous arrays."""
-    operands = [_by_value(array) if type(array) is np.ndarray else array for array in arrays]
-    if all(not isinstance(operand, cupy.ndarray) for operand in operands):  # CuPy would not know a dtype
-        operands = [cupy.asarray(operand) for operand in operands]
-    made = elementwise_kernel(spec)(*operands, *(out or ()))
+    made = elementwise_kernel(spec)(*arrays, *(out or ()))
     return made if out is None else out
-
-
-def _by_value(array: Any) -> Any:
-    """A 0-d array on the host, as a typed scalar: it travels with the launch and is not copied."""
-    return array[()]

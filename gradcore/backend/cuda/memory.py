@@ -7,8 +7,10 @@ then on `allocate` stands before the pool and gives out blocks of type `Storage`
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cupy
@@ -35,8 +37,10 @@ class Storage(cupy.cuda.memory.UnownedMemory):  # type: ignore[misc]
         self.made: Any = None
         self.users: dict[Key, Any] = {}
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Where other streams still use it, the block goes back when they have come to the events recorded here."""
+        if ending():  # Python has emptied this module
+            return
         late = [user.finished() for key, user in self.users.items() if key != self.home]
         if late:
             _deferred.append((self.block, late))

@@ -13,6 +13,8 @@ from gradcore.kernels.spec import Launch, Plan, RowSpec
 
 OPTIONS = ("--std=c++17", "--fmad=false")
 TICKETS = 4096
+MOST_PREPARED = 2**14
+"""Plans that are kept; where shapes never come again, they would be ever more."""
 
 
 class Step(NamedTuple):
@@ -45,9 +47,11 @@ def run_plan(
     `describe(values, params)` tells shapes and dtypes of the outputs.
     """
     outs = out if type(out) is tuple else (out,) if out is not None else None
-    key = (spec.name, *[(v.shape, v.dtype) for v in values], params)
+    key = spec.name, params, *[(array.shape, array.dtype) for array in (*values, *(outs or ()))]
     prepared = _prepared.get(key)
     if prepared is None:
+        if len(_prepared) >= MOST_PREPARED:
+            _prepared.clear()
         kinds = describe(values, params) if outs is None else tuple([(o.shape, o.dtype) for o in outs])
         prepared = _prepared[key] = _prepare(spec, values, params, kinds)
     if outs is None:

@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 
 from gradcore.backend.cuda import elementwise
-from gradcore.backend.cuda.plans import run_plan
+from gradcore.backend.cuda.plans import MOST_PREPARED, run_plan
 from gradcore.backend.half import HALF
 from gradcore.kernels.column_sum import COLUMN_SUM
 from gradcore.kernels.emit_cuda import emit_reduction
@@ -51,6 +51,8 @@ def reduce_op(
     """An op that is one reduction, over its parameter `axes` or over all; its `abstract` sees each shape once."""
     key = op.name, params, *[(value.shape, value.dtype) for value in values]
     if key not in _checked:
+        if len(_checked) >= MOST_PREPARED:
+            _checked.clear()
         op.shapes_and_dtypes(values, params)
         _checked.add(key)
     named = dict(zip(op.params, params, strict=True))

@@ -48,6 +48,30 @@ def test_sharing_copies_nothing(counters):
     assert (stats["h2d"], stats["d2h"], stats["d2d"], stats["kernel_launches"]) == (0, 0, 0, 0)
 
 
+def test_comparing_with_an_array_of_cupy():
+    array = cupy.arange(3)
+    x = gc.tensor([0, 5, 2], device="cuda")
+    for equal in (x == array, array == x):
+        assert equal.tolist() == [True, False, True]
+    for other in (x != array, array != x):
+        assert other.tolist() == [False, True, False]
+
+
+def test_scalars_of_numpy_meet_what_is_on_the_device(counters):
+    x = gc.tensor([1.0, 2.0], device="cuda")
+    host = gc.tensor([1.0, 2.0])
+    for function in (lambda v: v * np.sqrt(2), lambda v: np.float32(3) - v, lambda v: gc.maximum(v, np.int64(2))):
+        before = counters()
+        found, expected = function(x), function(host)
+        assert counters()["h2d"] == before["h2d"] and counters()["d2h"] == before["d2h"]
+        assert (found.dtype, found.tolist()) == (expected.dtype, expected.tolist())
+
+
+def test_cupy_functions_are_pointed_to_dlpack():
+    with pytest.raises(TypeError, match=r"cupy\.from_dlpack"):
+        cupy.asarray(gc.ones(2, device="cuda"))
+
+
 def test_tensor_copies():
     array = cupy.ones(3)
     assert gc.tensor(array).data.data.ptr != array.data.ptr
