@@ -18,7 +18,7 @@ OTHERS = (80, 86, 89, 100, 120)
 LOADS = re.compile(r"ld\.global(?:\.\w+)*\.(?:v4\.[fbus]32|v2\.[fbus]64)")
 FLOAT_ATOMICS = re.compile(r"\b(?:atom|red)\.[\w.:]*\.(?:f16|f16x2|bf16|bf16x2|f32|f64)\b")
 SPILLS: dict[tuple[str, str, int], int] = {}
-READ_NO_ARRAYS = {"normal", "uniform"}
+READ_NO_ROWS = {"normal", "uniform", "scatter_add"}  # but random words, and places that indices name
 REGISTERS = 65536
 SHARED = 48 * 1024
 
@@ -70,7 +70,7 @@ def test_float32_is_read_by_16_bytes(built: tuple[int, list[Unit]]) -> None:
     for unit, result in built[1]:
         for kernel in unit:
             if kernel.types.endswith("T float32") or kernel.name.startswith("multi_"):
-                assert kernel.name in READ_NO_ARRAYS or LOADS.search(parts_of(result.ptx, kernel)), kernel.name
+                assert kernel.name in READ_NO_ROWS or LOADS.search(parts_of(result.ptx, kernel)), kernel.name
 
 
 def parts_of(ptx: str, kernel: KernelText) -> str:
