@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from gradcore.autodiff.transforms import as_value
+from gradcore.autodiff.arguments import as_value
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.state import pushed, state
