@@ -11,9 +11,25 @@ except ModuleNotFoundError as error:
         "Python from another folder, or install with `pip install -e .`"
     ) from error
 
-from gradcore.autodiff import grad, jvp, make_graph, no_grad, value_and_grad, vjp, vmap
+from gradcore.autodiff import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    linearize,
+    make_graph,
+    no_grad,
+    value_and_grad,
+    vjp,
+    vmap,
+)
+from gradcore.autodiff.anomaly import check_saved, detect_anomaly
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
+from gradcore.core.graph import Graph
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import tree_map
 from gradcore.ops import *
@@ -21,8 +37,9 @@ from gradcore.tensor import attach as _attach  # operators and methods; before `
 
 from gradcore.factories import arange, asarray, full, ones, tensor, zeros  # isort: skip
 from gradcore.dlpack import from_dlpack  # isort: skip
+from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused  # isort: skip
 
-from gradcore import nn, optim, random  # isort: skip
+from gradcore import linalg, nn, optim, random, special  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:

@@ -17,6 +17,7 @@ from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.factories import device_or_dtype
+from gradcore.numpy_protocol import array_function, array_namespace, array_ufunc, cupy_kernel
 from gradcore.ops.at import At
 from gradcore.ops.subscripts import getitem
 
@@ -37,18 +38,31 @@ def _raw(x: Tensor, asked: str) -> Any:
     if isinstance(x, Traced):
         raise GradcoreError(
             f"{asked} was called on a tensor inside {x.level.name}, where it has no elements of its own; compute with "
-            "gradcore functions, or call it outside"
+            f"gradcore functions{INSTEAD}, or call it outside"
         )
     if isinstance(x.data, Var):
         raise StageError(
-            f"{asked} was called while a graph is captured; elements exist only when the graph runs. Return the tensor"
+            f"{asked} was called while a graph is captured; elements exist only when the graph runs. Return the "
+            f"tensor, or compute with gradcore functions{INSTEAD}"
         )
     return x.data
 
 
+INSTEAD = " (where() or cond() in place of `if`, scan() in place of a loop)"
+
+
 def item(self: Tensor) -> Any:
     """The only element, as a Python number."""
-    array = _raw(self, ".item()")
+    return _element(self, ".item()")
+
+
+def as_bool(self: Tensor) -> bool:
+    """The only element, as Python's `if` and `while` ask for it."""
+    return bool(_element(self, "bool() (as `if` and `while` do)"))
+
+
+def _element(self: Tensor, asked: str) -> Any:
+    array = _raw(self, asked)
     if array.size != 1:
         raise ValueError(f"only a tensor of one element can become a number; this one has shape {array.shape}")
     return (array if type(array) is np.ndarray else backend_of(array).fetch(array)).item()
@@ -62,17 +76,18 @@ def as_index(self: Tensor) -> int:
 
 
 def _to_numpy(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-    """What NumPy's functions call.  It refuses where the result would lose its gradient without a word."""
+    """What `np.asarray` calls.  It refuses where the result would lose its gradient without a word."""
     if isinstance(self, Traced) or self.node is not None:
         where = f"inside {self.level.name}" if isinstance(self, Traced) else "with requires_grad=True"
         raise TypeError(
-            f"a NumPy function got a tensor {where}, and its result would have no gradient. Use the function of "
-            "gradcore (gradcore.concatenate for np.concatenate), or pass .numpy() or .detach() to compute a constant"
+            f"an array was asked of a tensor {where}, and what is computed from it would have no gradient. Use NumPy's "
+            "functions on the tensor itself, or those of gradcore (gradcore.special.logsumexp for "
+            "scipy.special.logsumexp), or pass .numpy() or .detach() to compute a constant"
         )
     if is_cupy(self.data):
         raise TypeError(
-            f"a NumPy or CuPy function got a tensor on {self.aval.device}; use the function of gradcore (gradcore.sum "
-            "for np.sum), pass .numpy() to copy it to the CPU, or cupy.from_dlpack(x) to share it with CuPy"
+            f"an array was asked of a tensor on {self.aval.device}; pass .numpy() to copy it to the CPU, "
+            "cupy.from_dlpack(x) to share it with CuPy, or use NumPy's functions on the tensor itself (numpy.sum)"
         )
     return np.array(numpy(self), dtype, copy=copy)
 
@@ -285,7 +300,7 @@ def attach() -> None:
     functions |= {"__getitem__": getitem, "__len__": length, "__iter__": iterate, "__array__": _to_numpy}
     functions |= {"__dlpack__": dlpack.export, "__dlpack_device__": dlpack.device_of}
     functions |= {"__float__": lambda x: float(item(x)), "__int__": lambda x: int(item(x))}
-    functions |= {"__bool__": lambda x: bool(item(x)), "zero_grad": zero_grad, "__setitem__": set_item}
+    functions |= {"__bool__": as_bool, "zero_grad": zero_grad, "__setitem__": set_item}
     for name, function in functions.items():
         setattr(Tensor, name, function)
         setattr(Cell, name, _through_cell(function))
@@ -298,10 +313,14 @@ def attach() -> None:
     for name in ("shape", "dtype", "ndim", "size"):
         setattr(Cell, name, property(_through_cell(attrgetter(name))))
     plain: dict[str, Any] = {"__eq__": _compared(ops.equal), "__ne__": _compared(ops.not_equal)}
-    plain |= {"__hash__": object.__hash__, "__repr__": describe, "__format__": formatted, "__array_ufunc__": None}
+    plain |= {"__hash__": object.__hash__, "__repr__": describe, "__format__": formatted}
     for name, function in plain.items():
         setattr(Tensor, name, function)
-    Cell.__array_ufunc__ = None  # type: ignore[attr-defined]
+    protocols = {"__array_ufunc__": array_ufunc, "__array_function__": array_function}
+    protocols |= {"__cupy_override_elementwise_kernel__": cupy_kernel, "__array_namespace__": array_namespace}
+    for name, function in protocols.items():
+        setattr(Tensor, name, function)
+        setattr(Cell, name, function)
     Cell.__format__ = _formatted_cell  # type: ignore[assignment, method-assign]
 
 

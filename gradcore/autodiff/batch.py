@@ -32,13 +32,19 @@ class BatchTensor(Traced):
 
 
 class Batch:
-    """Applies an op to all examples at once by its `batch` rule, or through its meaning; never in a loop."""
+    """Applies an op to all examples at once by its `batch` rule, or through its meaning; never in a loop.
+
+    Attributes:
+        size: number of examples.
+        examples: each of them has random numbers of its own.
+    """
 
     name = "vmap"
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, examples: bool = True) -> None:
         self.depth = len(state.levels)
         self.size = size
+        self.examples = examples
 
     def process(self, op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
         mapped = [self.owns(arg) for arg in args]

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradcore.core.aval import Aval
 from gradcore.core.bind import as_tuple, bind
-from gradcore.core.op import Op
+from gradcore.core.op import Family, Op
 from gradcore.core.state import state
 from gradcore.core.tensor import Traced
 
@@ -44,10 +44,13 @@ class Forward:
             return bind(op, primals, params)
         if op.jvp is None and op.meaning is not None:
             return op.meaning(*args, *params)
-        result = bind(op, primals, params)
-        outs = as_tuple(result)
         assert op.jvp is not None, f"'{op.name}' has neither a jvp nor a meaning"
-        pushed = as_tuple(op.jvp(tangents, primals, outs, params))
+        if op.family is Family.CALL:  # its rule gives the outputs as well, from one pass over the graph
+            outs, pushed = op.jvp(tangents, primals, (), params)
+        else:
+            outs = as_tuple(bind(op, primals, params))
+            pushed = as_tuple(op.jvp(tangents, primals, outs, params))
+        pushed = tuple(pushed)
         pushed += (None,) * (len(outs) - len(pushed))  # auxiliary outputs carry no derivative
         boxes = [self.box(out, tangent) for out, tangent in zip(outs, pushed, strict=True)]
         return tuple(boxes) if op.multiple else boxes[0]

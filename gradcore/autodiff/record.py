@@ -18,9 +18,9 @@ from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Leaf
-from gradcore.core.errors import AssignedError, GraphFreedError, KernelError, RuleError
+from gradcore.core.errors import AnomalyError, AssignedError, ChangedError, GraphFreedError, KernelError, RuleError
 from gradcore.core.op import OPS, Mask, Op
-from gradcore.core.state import describe_site, next_serial
+from gradcore.core.state import describe_site, next_serial, state
 from gradcore.core.tensor import Tensor
 
 FREED: Any = object()
@@ -150,7 +150,10 @@ def make_record(op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: A
     saved = (*[values[i] for i in saves.inputs], *[outs[i] for i in saves.outputs])
     avals = [aval_of(v) for v in values], [aval_of(o) for o in outs]
     pull = pull_of(op, needed)
-    return Record(pull, params, tuple(nodes), saved, avals, next_serial(), frame.f_code, frame.f_lasti)
+    record = Record(pull, params, tuple(nodes), saved, avals, next_serial(), frame.f_code, frame.f_lasti)
+    for hook in state.hooks:
+        hook.recorded(record, outs)
+    return record
 
 
 def nodes_of(record: Record) -> list[Any]:
@@ -216,6 +219,7 @@ def walk(
     Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
     `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.
     """
+    pull = _watched(pull) if state.hooks else pull
     grads: dict[Any, Any] = {}
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
     for node, g in seeds:
@@ -230,6 +234,8 @@ def walk(
             parts = pull(record, g) if short is None else short(record, g)
         except (MemoryError, KernelError) as error:
             error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
+            raise
+        except (AnomalyError, ChangedError):
             raise
         except Exception as error:
             raise _explained(record, error) from error
@@ -249,6 +255,20 @@ def walk(
             record.saved = FREED
             record.parents = ()
     return grads
+
+
+def _watched(pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:
+    """`pull`, of which the hooks of this thread are told."""
+
+    def watched(record: Record, g: Any) -> tuple[Any, ...]:
+        for hook in state.hooks:
+            hook.pulling(record, g)
+        parts = pull(record, g)
+        for hook in state.hooks:
+            hook.pulled(record, parts)
+        return parts
+
+    return watched
 
 
 def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:

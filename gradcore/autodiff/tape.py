@@ -79,7 +79,10 @@ class Tape:
         return arg.value if isinstance(arg, TapeTensor) and arg.level is self else arg
 
     def backward(self, seeds: list[tuple[Any, Any]], free: bool) -> dict[Any, Any]:
-        return walk(seeds, cotangents, add, free)
+        grads = walk(seeds, cotangents, add, free)
+        if state.watch is not None:
+            state.watch.note(None, grads)
+        return grads
 
 
 def must_expand(op: Op, nodes: Sequence[Any]) -> bool:
@@ -181,6 +184,8 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
         )
     seed = _seed(tensor, gradient)
     grads = walk(((tensor.node, seed),), pull_base, add_base, raw=type(seed) is np.ndarray and not switch.busy)
+    if state.watch is not None:
+        state.watch.note(tensor, grads)
     for leaf, g in grads.items():
         cell = leaf.grad
         if switch.busy or cell.tensor is not None:

@@ -1,71 +1,46 @@
-"""grad, value_and_grad, vjp, jvp, vmap: functions from functions to functions, on trees of tensors or arrays."""
+"""grad, value_and_grad, vjp, jvp, linearize: functions from functions to functions, on trees of tensors or arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
-import numpy as np
-
-from gradcore.autodiff.batch import Batch, BatchTensor
+from gradcore.autodiff.arguments import (
+    Arguments,
+    Function,
+    as_value,
+    fitted,
+    for_argnums,
+    pair_of,
+    selected,
+)
 from gradcore.autodiff.forward import Forward
-from gradcore.autodiff.map_axes import axes_of, axes_of_arguments, common_size
 from gradcore.autodiff.record import ones, zeros
 from gradcore.autodiff.tape import Anchor, Tape, TapeTensor
-from gradcore.backend import backend_on, is_cupy, native
-from gradcore.core.bind import bind
-from gradcore.core.cell import Cell
-from gradcore.core.errors import BatchError
-from gradcore.core.op import OPS
 from gradcore.core.state import pushed, state
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import flatten, flatten_like, tree_map, unflatten
-
-Function = Callable[..., Any]
-
-
-def as_value(leaf: Any, what: str = "an argument") -> Any:
-    """A Tensor from a leaf of a tree of tensors, cells, arrays or numbers."""
-    if isinstance(leaf, Tensor):
-        return leaf
-    if isinstance(leaf, Cell):
-        return leaf.read()
-    if isinstance(leaf, float) and not isinstance(leaf, np.generic):
-        return Tensor(np.asarray(leaf, np.float32))
-    if is_cupy(leaf):
-        backend_on(f"cuda:{leaf.device.id}")
-        return Tensor(leaf.view())
-    try:
-        array = np.asarray(leaf)
-    except Exception as error:
-        raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number")
-    return Tensor(native(array))
-
-
-def _differentiable(leaf: Any, name: str) -> Any:
-    value = as_value(leaf, f"an argument of {name}")
-    if value.dtype.kind != "f":
-        raise TypeError(f"{name} differentiates floating tensors, not {value.dtype}; cast it, or close over it")
-    return value
-
 
 # --- reverse ----------------------------------------------------------------------------------------------------------
 
 
 def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """Value of a function, and its vector-Jacobian product.
+    """Value of a function, and its vector-Jacobian product (reverse mode).
 
     Args:
         function: takes `primals`, returns a tree of tensors (with `has_aux`: a pair of that and anything else).
-        primals: trees of floating tensors or arrays.
+        primals: trees (dictionaries, lists, tuples, dataclasses, modules) of floating tensors or arrays.
         has_aux: the function returns a pair; its second part is passed on.
 
     Returns:
         `(value, pull)`, with `has_aux` `(value, pull, aux)`. `pull(cotangent)` takes a tree like the value and returns
-        a tuple of trees like the primals; it may be called several times.
+        a tuple of trees like the primals (for a module, a dictionary by dotted path); it may be called several times.
+        Where all primals are arrays, so are value, aux and cotangents.
+
+    Raises:
+        TypeError: a primal is not floating, or has_aux and the function returns no pair.
+        ValueError: a cotangent does not fit its output.
 
     Example:
         >>> import gradcore as gc
@@ -73,44 +48,36 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
         >>> pull(gc.tensor([1.0, 10.0]))
         (tensor([ 2., 40.], dtype=float32, device='cpu'),)
     """
-    value, pull, aux = _vjp(function, primals, has_aux, "vjp", free=False)
-    return (value, pull, aux) if has_aux else (value, pull)
+    given = Arguments(primals, "vjp")
+    value, pull, aux = reverse(function, given, has_aux, "vjp", free=False)
+
+    def pull_back(cotangent: Any) -> Any:
+        return given.tree(pull(cotangent))
+
+    parts = given.returned(value), pull_back, given.returned(aux)
+    return parts if has_aux else parts[:2]
 
 
-def _vjp(function: Function, primals: Any, has_aux: bool, name: str, free: bool) -> tuple[Any, Function, Any]:
-    """The value, its vjp and what else the function returned; `name` is the transform that the user called."""
-    leaves, structure = flatten(primals)
-    values = [_differentiable(leaf, name) for leaf in leaves]
+def reverse(function: Function, given: Arguments, has_aux: bool, name: str, free: bool) -> tuple[Any, Function, Any]:
+    """Value, pull and aux on Tensors; `pull` returns one cotangent per leaf.  `name` is what the user called."""
+    values = given.values
     anchors = [Anchor() for _ in values]
     tape = Tape()
     with pushed(state.levels, tape):
-        result = function(*unflatten(structure, [TapeTensor(tape, v, a) for v, a in zip(values, anchors, strict=True)]))
-    result, aux = _pair(result, name) if has_aux else (result, None)
-    outputs, out_structure = flatten(result)
-    outputs = [as_value(out, "the result of the function") for out in outputs]
+        result = given.call(function, [TapeTensor(tape, v, a) for v, a in zip(values, anchors, strict=True)])
+    result, aux = pair_of(result, name) if has_aux else (result, None)
+    leaves, structure = flatten(result)
+    outputs = [as_value(out, "the result of the function") for out in leaves]
     nodes = [tape.node(out) for out in outputs]
-    value = unflatten(out_structure, [tape.primal(out) for out in outputs])
 
-    def pull(cotangent: Any) -> Any:
-        parts = [as_value(c) for c in flatten_like(out_structure, cotangent, "the cotangent")]
-        parts = [_cast_like(part, out) for part, out in zip(parts, outputs, strict=True)]
-        for part, out in zip(parts, outputs, strict=True):
-            if part.shape != out.shape:
-                raise ValueError(f"a cotangent has shape {part.shape}, its output {out.shape}")
+    def pull(cotangent: Any) -> list[Any]:
+        parts = fitted(flatten_like(structure, cotangent, "the cotangent"), outputs, "a cotangent")
         seeds = [(node, part) for node, part in zip(nodes, parts, strict=True) if node is not None]
         grads = tape.backward(seeds, free)
-        return unflatten(structure, [_or_zeros(grads.get(a), v) for a, v in zip(anchors, values, strict=True)])
+        return [_or_zeros(grads.get(a), v) for a, v in zip(anchors, values, strict=True)]
 
+    value = unflatten(structure, [tape.primal(out) for out in outputs])
     return value, pull, tree_map(tape.primal, aux) if has_aux else None
-
-
-def _pair(result: Any, name: str) -> tuple[Any, Any]:
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise TypeError(
-            f"{name} with has_aux=True needs a function that returns a pair (value, rest), not {flatten(result)[1]} "
-            "(* is a tensor)"
-        )
-    return result[0], result[1]
 
 
 def _or_zeros(g: Any, like: Any) -> Any:
@@ -122,12 +89,16 @@ def value_and_grad(function: Function, argnums: int | Sequence[int] = 0, has_aux
 
     Args:
         function: returns a scalar (with `has_aux`: a pair of a scalar and anything else).
-        argnums: which positional argument, or arguments, to differentiate; each may be a tree.
+        argnums: which positional argument, or arguments, to differentiate, as in `grad`.
         has_aux: the function returns something beside the scalar.
 
     Returns:
         A function of the same arguments that returns `(value, gradient)`, with `has_aux` `((value, aux), gradient)`.
-        The gradient is a tree like the argument (a tuple of trees for several `argnums`).
+        The gradient is a tree like the argument (a tuple of trees for several `argnums`), as in `grad`.
+
+    Raises:
+        TypeError: an argument is not floating, or the result no scalar.
+        ValueError: there is no such argument.
 
     Example:
         >>> import gradcore as gc
@@ -138,23 +109,14 @@ def value_and_grad(function: Function, argnums: int | Sequence[int] = 0, has_aux
 
 
 def _value_and_grad(function: Function, argnums: int | Sequence[int], has_aux: bool, name: str) -> Function:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        for number in numbers:
-            if not -len(args) <= number < len(args):
-                raise ValueError(f"{name} was asked for argument {number}, but got {len(args)} positional arguments")
-
-        def of_selected(*selected: Any) -> Any:
-            every = list(args)
-            for number, value in zip(numbers, selected, strict=True):
-                every[number] = value
-            return function(*every, **kwargs)
-
-        value, pull, aux = _vjp(of_selected, tuple([args[n] for n in numbers]), has_aux, name, free=True)
-        grads = pull(_one_like(value, name))
-        return (value, aux) if has_aux else value, grads[0] if isinstance(argnums, int) else grads
+        of_selected, chosen = selected(function, argnums, args, kwargs, name)
+        given = Arguments(chosen, name)
+        value, pull, aux = reverse(of_selected, given, has_aux, name, free=True)
+        gradient = for_argnums(argnums, given.tree(pull(_one_like(value, name))))
+        value = given.returned(value)
+        return (value, given.returned(aux)) if has_aux else value, gradient
 
     return wrapped
 
@@ -162,7 +124,10 @@ def _value_and_grad(function: Function, argnums: int | Sequence[int], has_aux: b
 def _one_like(value: Any, name: str) -> Any:
     if not isinstance(value, Tensor) or value.shape != ():
         what = f"a tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"{name} needs a function that returns a scalar, not {what}; reduce it, or use vjp")
+        raise TypeError(
+            f"{name} needs a function that returns a scalar, not {what}; reduce it, or use vjp (or jacobian for all "
+            "derivatives)"
+        )
     if value.dtype.kind != "f":
         raise TypeError(f"{name} needs a floating result, not {value.dtype}")
     return Tensor(ones(value.aval))
@@ -171,7 +136,30 @@ def _one_like(value: Any, name: str) -> Any:
 def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
     """A function that computes the gradient of a scalar function.
 
-    Arguments as for `value_and_grad`; the result is the gradient (with `has_aux`: a pair of it and the rest).
+    Args:
+        function: takes trees (dictionaries, lists, tuples, dataclasses) of tensors or arrays and returns a scalar, a
+            tensor of shape () (with `has_aux`: a pair of a scalar and anything else). It may use all of gradcore,
+            Python's control flow on numbers and shapes, and other transforms.
+        argnums: which positional argument, or arguments, to differentiate. All their leaves must be floating; other
+            positional and all keyword arguments are constants.
+        has_aux: the function returns something beside the scalar.
+
+    Returns:
+        A function of the same arguments that returns the gradient, with `has_aux` `(gradient, aux)`. The gradient is
+        a tree like the argument, with leaves of the same shapes and dtypes; for a sequence of `argnums` a tuple of
+        such trees. An argument that is a module counts as the parameters that require gradients: its gradient is a
+        dictionary by dotted path, like `state_dict()`.
+
+        Tensors give tensors. Where every differentiated leaf is a NumPy or CuPy array (or a number beside one), so is
+        every result, of the same dtype, as `scipy.optimize.minimize` needs it. Only what a further derivative depends
+        on (an outer transform, or a parameter that `backward()` can reach) stays a tensor.
+
+    Raises:
+        TypeError: an argument is not floating, or the result is no floating scalar (use `vjp` or `jacobian` then).
+        ValueError: there is no such argument.
+
+    It nests to any order, with itself and with `jvp`, `vmap` and the others: `vmap(grad(loss))` gives the gradient for
+    each example, `grad(grad(f))` the second derivative.
 
     Example:
         >>> import gradcore as gc
@@ -179,6 +167,22 @@ def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = F
         tensor(1., dtype=float32, device='cpu')
         >>> gc.grad(gc.grad(lambda x: x**3))(gc.tensor(2.0))
         tensor(12., dtype=float32, device='cpu')
+
+        Trees, several arguments, and plain arrays:
+
+        >>> import numpy as np
+        >>> def loss(p, x):
+        ...     return ((x @ p["w"] + p["b"]) ** 2).sum()
+        >>> gc.grad(loss)({"w": np.array([1.0, 2.0]), "b": np.zeros(1)}, np.array([[1.0, 0.0]]))
+        {'b': array([2.]), 'w': array([2., 0.])}
+        >>> gc.grad(lambda a, b: a * b, argnums=(0, 1))(gc.tensor(2.0), gc.tensor(3.0))
+        (tensor(3., dtype=float32, device='cpu'), tensor(2., dtype=float32, device='cpu'))
+
+        The parameters of a module:
+
+        >>> layer = gc.nn.Linear(2, 1, bias=False)
+        >>> gc.grad(lambda layer, x: layer(x).sum())(layer, gc.tensor([[1.0, 2.0]]))
+        {'weight': tensor([[1., 2.]], dtype=float32, device='cpu')}
     """
     both = _value_and_grad(function, argnums, has_aux, "grad")
 
@@ -193,16 +197,18 @@ def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = F
 # --- forward ----------------------------------------------------------------------------------------------------------
 
 
-def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """Value of a function, and its Jacobian-vector product, in one forward pass.
 
     Args:
-        function: takes `primals`, returns a tree of tensors.
-        primals: tuple of trees of floating tensors or arrays.
-        tangents: trees like the primals.
+        function: takes `primals`, returns a tree of tensors (with `has_aux`: a pair of that and anything else).
+        primals: tuple of trees (dictionaries, lists, tuples, dataclasses, modules) of floating tensors or arrays.
+        tangents: tuple of trees like the primals (for a module, a dictionary by dotted path).
+        has_aux: the function returns a pair; its second part is passed on.
 
     Returns:
-        `(value, tangent)`, two trees of one structure.
+        `(value, tangent)`, two trees of one structure, with `has_aux` `(value, tangent, aux)`; arrays where all primals
+        are arrays.
 
     Raises:
         TypeError: primals or tangents are not tuples, or not floating.
@@ -217,85 +223,69 @@ def jvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
         if not isinstance(given, (tuple, list)):
             kind = type(given).__name__
             raise TypeError(f"jvp takes a tuple of {what}, one for each argument, not {kind}: jvp(f, (x,), (v,))")
-    leaves, structure = flatten(tuple(primals))
-    values = [_differentiable(leaf, "jvp") for leaf in leaves]
-    moves = [as_value(t) for t in flatten_like(structure, tuple(tangents), "the tuple of tangents")]
-    for value, move in zip(values, moves, strict=True):
-        if value.shape != move.shape:
-            raise ValueError(f"a tangent has shape {move.shape}, its primal {value.shape}")
-    moves = [_cast_like(m, v) for m, v in zip(moves, values, strict=True)]
+    arguments = Arguments(tuple(primals), "jvp")
+    parts = forward(function, arguments, arguments.fitted(tuple(tangents)), has_aux, "jvp")
+    return tuple(map(arguments.returned, parts if has_aux else parts[:2]))
+
+
+def forward(
+    function: Function, given: Arguments, moves: Sequence[Any], has_aux: bool, name: str
+) -> tuple[Any, Any, Any]:
+    """Value, tangent and aux on Tensors, for one tangent per leaf.  `name` is what the user called."""
     level = Forward()
     with pushed(state.levels, level):
-        boxes = [level.box(v, m) for v, m in zip(values, moves, strict=True)]
-        result = tree_map(as_value, function(*unflatten(structure, boxes)))
+        result = given.call(function, [level.box(v, m) for v, m in zip(given.values, moves, strict=True)])
+    result, aux = pair_of(result, name) if has_aux else (result, None)
+    result = tree_map(as_value, result)
     tangent = tree_map(lambda out: _or_zeros(level.tangent(out), level.primal(out)), result)
-    return tree_map(level.primal, result), tangent
+    return tree_map(level.primal, result), tangent, tree_map(level.primal, aux) if has_aux else None
 
 
-def _cast_like(x: Any, like: Any) -> Any:
-    return x if x.dtype == like.dtype else bind(OPS["cast"], (x,), (like.dtype,))
+def linearize(function: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of a function, and its derivative at that point as a linear function, recorded once.
 
-
-# --- vmap -------------------------------------------------------------------------------------------------------------
-
-
-def vmap(function: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
-    """Apply a function to every example along an axis, all at once.
+    The derivative is the transpose of the transpose: `pull` of `vjp` is linear, so the `vjp` of `pull` is the
+    Jacobian-vector product, and every call of it only walks over what was recorded.  Use it for many tangents at one
+    point; for one tangent `jvp` is cheaper.
 
     Args:
-        function: written for one example; takes and returns trees of tensors.
-        in_axes: for each positional argument the axis that holds the examples, or None where all examples share the
-            argument; one number for all. An entry may be a tree like the argument. Keyword arguments are mapped along
-            their first axis.
-        out_axes: where the axis of examples goes in the results; one number, or a tree like the result.
+        function: takes `primals`, returns a tree of floating tensors (with `has_aux`: a pair of that and the rest).
+        primals: trees (dictionaries, lists, tuples, dataclasses, modules) of floating tensors or arrays.
+        has_aux: the function returns a pair; its second part is passed on.
+
+    Returns:
+        `(value, push)`, with `has_aux` `(value, push, aux)`. `push(*tangents)` takes trees like the primals and returns
+        a tree like the value; arrays where all primals are arrays.
 
     Raises:
-        BatchError: no argument is mapped, sizes differ, the axes do not fit, or an op has no batching rule.
+        TypeError: a primal or a result is not floating.
+        ValueError: a tangent does not fit its primal.
 
     Example:
         >>> import gradcore as gc
-        >>> x = gc.tensor([[1.0, 2.0], [3.0, 4.0]])
-        >>> gc.vmap(gc.grad(lambda row: (row * row).sum()))(x)
-        tensor([[2., 4.],
-                [6., 8.]], dtype=float32, device='cpu')
+        >>> y, push = gc.linearize(lambda x: x * x, gc.tensor([1.0, 2.0]))
+        >>> push(gc.tensor([1.0, 0.0])), push(gc.tensor([0.0, 1.0]))
+        (tensor([2., 0.], dtype=float32, device='cpu'), tensor([0., 4.], dtype=float32, device='cpu'))
     """
+    given = Arguments(primals, "linearize")
+    value, pull, aux = reverse(function, given, has_aux, "linearize", free=False)
+    start = tree_map(_zeros_of_result, value)
+    _, push_leaves, _ = reverse(pull, Arguments((start,), "linearize"), False, "linearize", free=False)
+    structure = flatten(start)[1]
 
-    @wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = flatten((args, kwargs))
-        axes = axes_of_arguments(in_axes, args) + axes_of("in_axes", 0, flatten(kwargs)[1])
-        what = "an argument of vmap"
-        values = [leaf if axis is None else as_value(leaf, what) for leaf, axis in zip(leaves, axes, strict=True)]
-        level = Batch(common_size(values, axes))
-        with pushed(state.levels, level):
-            boxes = [v if a is None else BatchTensor(level, _to_front(v, a)) for v, a in zip(values, axes, strict=True)]
-            positional, named = unflatten(structure, boxes)
-            result = function(*positional, **named)
-        outputs, out_structure = flatten(result)
-        places = axes_of("out_axes", out_axes, out_structure)
-        outputs = [_finish(level, as_value(out), place) for out, place in zip(outputs, places, strict=True)]
-        return unflatten(out_structure, outputs)
+    def push(*tangents: Any) -> Any:
+        return given.returned(unflatten(structure, push_leaves(given.fitted(tangents))))
 
-    return wrapped
+    parts = given.returned(value), push, given.returned(aux)
+    return parts if has_aux else parts[:2]
 
 
-def _to_front(value: Any, axis: int) -> Any:
-    return value if axis == 0 else _moved(value, axis % len(value.shape), 0)
+def _zeros_of_result(value: Any) -> Any:
+    return zeros(floating_result(value, "linearize").aval, value)
 
 
-def _moved(value: Any, source: int, destination: int) -> Any:
-    order = [a for a in range(len(value.shape)) if a != source]
-    order.insert(destination, source)
-    return bind(OPS["transpose"], (value,), (tuple(order),))
-
-
-def _finish(level: Batch, out: Any, place: int | None) -> Any:
-    mapped = level.owns(out)
-    if place is None:
-        if mapped:
-            raise BatchError("vmap was told out_axes=None for a result that differs between examples")
-        return out
-    value = out.value if mapped else bind(OPS["broadcast_to"], (out,), ((level.size, *out.shape),))
-    if not -len(value.shape) <= place < len(value.shape):
-        raise BatchError(f"vmap was told out_axes={place} for a result of shape {value.shape}, examples included")
-    return value if place == 0 else _moved(value, 0, place % len(value.shape))
+def floating_result(value: Any, name: str) -> Any:
+    """The value itself; TypeError where it has no derivative."""
+    if value.dtype.kind != "f":
+        raise TypeError(f"{name} needs floating results, not {value.dtype}; return it as aux (has_aux=True)")
+    return value

@@ -21,6 +21,14 @@ class AssignedError(GradcoreError, RuntimeError):
     """A parameter was assigned between the forward pass that read it and `backward()`."""
 
 
+class AnomalyError(GradcoreError, ArithmeticError):
+    """`detect_anomaly` found a NaN or an infinity; the message names the op and the user's line."""
+
+
+class ChangedError(GradcoreError, RuntimeError):
+    """`check_saved` found that an array changed after the forward pass had saved it for the backward pass."""
+
+
 class LeakedTensorError(GradcoreError, RuntimeError):
     """A tensor of a transform (or of a capture) was used after the transform had ended."""
 

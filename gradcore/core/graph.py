@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradcore.core.aval import Aval, Shape
 from gradcore.core.cell import Cell
@@ -34,7 +34,8 @@ class Var:
     def _no_elements(self, *args: Any, **kwargs: Any) -> Any:
         raise StageError(
             "the function that is being captured asked for the elements of a tensor (float(), bool(), .numpy(), "
-            "printing); they exist only when the graph runs. Return the tensor, or use where() in place of `if`"
+            "printing, `if`, `while`); they exist only when the graph runs. Return the tensor, use where() or cond() instead "
+            "of `if`, and scan() instead of a loop"
         )
 
     __array__ = __bool__ = __float__ = __int__ = __index__ = __iter__ = _no_elements
@@ -92,6 +93,13 @@ class Graph:
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
+
+    if TYPE_CHECKING:  # attached by gradcore/core/graph_text.py
+
+        def dot(self) -> str: ...
+        def to_text(self) -> str: ...
+        @staticmethod
+        def from_text(text: str, cells: Mapping[str, Cell] | None = None) -> Graph: ...
 
     def _lines(self) -> Iterator[str]:
         yield f"graph {self.name}({', '.join(map(_typed, self.inputs))}):"

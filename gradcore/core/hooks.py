@@ -14,13 +14,22 @@ from gradcore.core.state import pushed, state
 
 
 class Hook:
-    """Override what you need; both methods run around every op, on raw arrays."""
+    """Override what you need; `before` and `after` run around every op, on raw arrays, the others around records."""
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         """Called before `op` computes."""
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
         """Called with the results."""
+
+    def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
+        """Called when an op was recorded, with its outputs (of the level below: raw arrays at the bottom)."""
+
+    def pulling(self, record: Any, g: Any) -> None:
+        """Called before a backward pass takes the cotangent `g` through a record."""
+
+    def pulled(self, record: Any, parts: Sequence[Any]) -> None:
+        """Called with the cotangents of its operands (None where there is none)."""
 
 
 def hooked(hook: Hook) -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gradcore.autodiff.transforms import as_value
+from gradcore.autodiff.arguments import as_value
 from gradcore.core.cell import Cell
 from gradcore.core.tensor import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from gradcore.autodiff.transforms import as_value
+from gradcore.autodiff.arguments import as_value
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.state import pushed, state

@@ -1,7 +1,10 @@
 """The op table.  One place per op; importing this package fills `gradcore.core.op.OPS`."""
 
 from gradcore.ops import clipping as clipping
+from gradcore.ops import linalg as linalg
 from gradcore.ops import optimizers as optimizers
+from gradcore.ops import special as special
+from gradcore.ops import text_forms as text_forms
 from gradcore.ops.activations import (
     elu,
     gelu,
@@ -42,6 +45,7 @@ from gradcore.ops.arithmetic import (
     tanh,
     where,
 )
+from gradcore.ops.cond import cond
 from gradcore.ops.conversion import cast, stop_gradient, to_device
 from gradcore.ops.creation import eye, full_like, linspace, ones_like, zeros_like
 from gradcore.ops.cumulative import cumprod, cumsum, prod
@@ -85,6 +89,7 @@ from gradcore.ops.random import dropout
 from gradcore.ops.rearranging import array_split, broadcast_arrays, flip, meshgrid, repeat, roll, split, tile
 from gradcore.ops.reductions import all, any, max, mean, min, sum
 from gradcore.ops.rounding import ceil, clip, floor, floor_divide, mod, round, sign
+from gradcore.ops.scan import scan
 from gradcore.ops.shapes import (
     broadcast_to,
     expand_dims,
@@ -122,6 +127,7 @@ __all__ = [
     "ceil",
     "clip",
     "concatenate",
+    "cond",
     "cos",
     "cosh",
     "cross_entropy",
@@ -206,6 +212,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scan",
     "scatter_add",
     "searchsorted",
     "selu",

@@ -1,7 +1,7 @@
 """Ops that hold a graph.
 
 A captured function as one op: recorded once, staged as one node, and differentiated, batched and staged through its
-meaning, which is to bind the ops of the graph again.  `scan` and `cond` will be made of it.
+meaning, which is to bind the ops of the graph again.  `scan` and `cond` have rules of their own.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradcore.autodiff.capture import replay
 from gradcore.autodiff.stage import make_graph
 from gradcore.core.aval import Aval
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.errors import StageError
-from gradcore.core.graph import Graph, Var
+from gradcore.core.graph import Graph
 from gradcore.core.op import Family, Op
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import unflatten
@@ -86,16 +87,6 @@ def _make_op(name: str, graph: Graph) -> Op:
         internal=True,
         doc=f"The captured function {graph.name}.",
     )
-
-
-def replay(graph: Graph, operands: Sequence[Any], apply: Callable[..., Any], constant: Callable[[Any], Any]) -> Any:
-    """Perform the nodes of a graph in order by `apply(op, values, params)`; returns the outputs in a tuple."""
-    values: dict[Var, Any] = {var: constant(array) for var, array in graph.constants.items()}
-    values |= zip(graph.inputs, operands, strict=True)
-    for node in graph.nodes:
-        inputs = [values[v] if isinstance(v, Var) else v for v in node.inputs]
-        values |= zip(node.outputs, as_tuple(apply(node.op, inputs, node.params)), strict=True)
-    return tuple([values[v] for v in graph.outputs])
 
 
 def _checked(name: str, graph: Graph, arrays: Sequence[Any]) -> Sequence[Any]:

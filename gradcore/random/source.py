@@ -56,7 +56,7 @@ def key() -> Any:
     """
     drawn = _draw()
     for level in state.levels:
-        if isinstance(level, Batch):
+        if isinstance(level, Batch) and level.examples:
             drawn = BatchTensor(level, bind(split_key_op, (drawn,), (level.size,)))
     return drawn
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.autodiff.transforms import vjp, vmap
+from gradcore.autodiff.map_axes import vmap
+from gradcore.autodiff.transforms import vjp
 from gradcore.testing.cases import Case, Function, cotangents_for, pulled, pushed, tangents_for
 from gradcore.testing.compare import assert_all, assert_close, raw
 

@@ -34,13 +34,24 @@ def _largest(x: Any) -> float:
 def assert_near(got: Any, want: Any, what: str, allowed: Any) -> None:
     """Entries differ by at most `allowed`; equal infinities and NaN in the same places agree."""
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    with np.errstate(all="ignore"):
-        error = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0.0, np.abs(got - want))
+    error = _errors(got, want)
     bad = ~(error <= allowed)
     if bad.any():
         worst = np.unravel_index(np.argmax(np.where(bad, np.nan_to_num(error, nan=np.inf), -1.0)), got.shape)
         place = tuple(map(int, worst))
         raise AssertionError(f"{what}: entry {list(place)} is {float(got[place])!r}, expected {float(want[place])!r}")
+
+
+def _errors(got: Any, want: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0.0, np.abs(got - want))
+
+
+def worst_entry(got: Any, want: Any) -> tuple[tuple[int, ...], float]:
+    """Index and size of the largest difference; one of NaN is infinite."""
+    error = np.nan_to_num(_errors(got, want), nan=np.inf)
+    place = tuple(map(int, np.unravel_index(np.argmax(error), error.shape)))
+    return place, float(error[place])
 
 
 def assert_same_bits(got: Any, want: Any, what: str) -> None:

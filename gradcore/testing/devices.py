@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.autodiff.transforms import vjp, vmap
+from gradcore.autodiff.map_axes import vmap
+from gradcore.autodiff.transforms import vjp
 from gradcore.backend import backend_of, backend_on, is_cupy
 from gradcore.core.aval import aval_of
 from gradcore.core.bind import as_tuple

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.core.aval import aval_of
+from gradcore.core.errors import RuleError
 from gradcore.testing.cases import Application, Case, applications, cotangents_for, pulled
 from gradcore.testing.compare import assert_all, assert_close
 
@@ -42,6 +43,17 @@ def broadcast(x: Any) -> Any:
     return np.broadcast_to(x[(slice(0, 1),) * x.ndim], x.shape) if x.size else x
 
 
+def _refused(case: Case, operands: Sequence[Any]) -> bool:
+    """Are these other values outside of the domain of the op?  Matrices of equal entries are singular."""
+    try:
+        case.call(*operands)
+        if case.differentiable():
+            pulled(case, len(operands))(*operands, *cotangents_for(case, operands))
+    except (np.linalg.LinAlgError, RuleError) as error:
+        return isinstance(error, np.linalg.LinAlgError) or isinstance(error.__cause__, np.linalg.LinAlgError)
+    return False
+
+
 LAYOUTS: tuple[Layout, ...] = (reordered, strided, reversed_, broadcast)
 
 
@@ -50,6 +62,8 @@ def check_layouts(case: Case) -> None:
     for layout in LAYOUTS:
         operands = [x if x.dtype == np.uint64 else layout(x) for x in case.operands()]
         copies = [contiguous(x) for x in operands]
+        if layout is broadcast and _refused(case, copies):
+            continue
         what = f"{case} on {layout.__name__.strip('_')} operands"
         assert_all(assert_close, case.call(*operands), case.call(*copies), what)
         if case.differentiable():

@@ -150,7 +150,7 @@ def test_a_rule_that_reads_what_was_not_saved():
     with pytest.raises(RuleError, match="'broken' failed"):
         gc.sum(bind(broken_op(unsaved), (leaf(1.0),))).backward()
     declared = broken_op(unsaved, saves=lambda needed, params: Saved((0,)))
-    assert gc.grad(lambda x: gc.sum(bind(declared, (x,))))(np.full(2, 3.0)).numpy().tolist() == [3, 3]
+    assert np.asarray(gc.grad(lambda x: gc.sum(bind(declared, (x,))))(np.full(2, 3.0))).tolist() == [3, 3]
 
 
 def test_running_out_of_memory_stays_a_memory_error():
@@ -256,7 +256,7 @@ def test_an_exception_leaves_the_level_stack_clean(failure):
     with pytest.raises((MistakeError, RuleError)):
         failure()
     assert (state.levels, state.base, switch.busy) == ([], None, 0)
-    assert float(gc.grad(gc.sin)(np.zeros(())).numpy()) == 1
+    assert float(np.asarray(gc.grad(gc.sin)(np.zeros(())))) == 1
 
 
 def test_threads_differentiate_side_by_side():
@@ -269,7 +269,7 @@ def test_threads_differentiate_side_by_side():
             for failure in (FAILURES[0], FAILURES[2], FAILURES[7]):
                 with pytest.raises((MistakeError, RuleError)):
                     failure()
-            inner = gc.vmap(gc.grad(gc.sin))(x).numpy()
+            inner = gc.vmap(gc.grad(gc.sin))(x)
             y = gc.tensor(x, requires_grad=True)
             gc.sum(gc.sin(y)).backward()
             found.append(np.allclose(inner, np.cos(x)) and np.allclose(y.grad.numpy(), np.cos(x)) and not state.levels)

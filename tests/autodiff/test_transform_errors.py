@@ -79,9 +79,9 @@ def test_vmap_names_an_argument_that_is_no_tensor():
 
 def test_vmap_maps_keyword_arguments():
     got = gc.vmap(lambda x, scale, more: x * scale + more["b"], in_axes=1)(X.T, scale=np.arange(3.0), more={"b": X})
-    np.testing.assert_array_equal(got.numpy(), X * np.arange(3.0)[:, None] + X)
+    np.testing.assert_array_equal(np.asarray(got), X * np.arange(3.0)[:, None] + X)
     only = gc.vmap(lambda *, x: x * 2)(x=X)
-    np.testing.assert_array_equal(only.numpy(), X * 2)
+    np.testing.assert_array_equal(np.asarray(only), X * 2)
 
 
 def test_vmap_takes_trees_of_axes():
@@ -90,8 +90,8 @@ def test_vmap_takes_trees_of_axes():
 
     axes = [{"a": 1, "b": None}, [0, None]]
     got = gc.vmap(f, in_axes=axes, out_axes={"a": 1, "b": np.int64(0)})({"b": 1.0, "a": X.T}, (X * 2, X[0]))
-    np.testing.assert_array_equal(got["a"].numpy(), (X * X * 2).T)
-    np.testing.assert_array_equal(got["b"].numpy(), np.full((3, 2), 2.0))
+    np.testing.assert_array_equal(np.asarray(got["a"]), (X * X * 2).T)
+    np.testing.assert_array_equal(np.asarray(got["b"]), np.full((3, 2), 2.0))
 
 
 def test_capturing_what_is_no_tensor():

@@ -30,6 +30,8 @@ def examples(count: int) -> settings:
 TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 ALONE = {
     "dropout": "random",
+    "scan": "in test_transforms",
+    "cond": "in test_transforms",
     **dict.fromkeys(["eye", "linspace", "zeros_like", "ones_like", "full_like"], "has no gradient"),
     "straight_through": "neither has it",
     "mse": "is mse_loss",

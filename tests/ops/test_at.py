@@ -49,9 +49,9 @@ def test_any_key_as_numpy(case):
         f = lambda x, v: gc.sum(getattr(x.at[key], method)(v) * w)  # noqa: E731
         gx, gv = gc.grad(f, argnums=(0, 1))(x, v)
         kept = method == "add" or ~np.isin(np.arange(x.size), places).reshape(shape)
-        np.testing.assert_array_equal(gx.numpy(), np.where(kept, w, 0))
+        np.testing.assert_array_equal(np.asarray(gx), np.where(kept, w, 0))
         wanted = np.where(last | (method == "add"), w.reshape(-1)[places], 0)
-        np.testing.assert_array_equal(gv.numpy(), wanted.reshape(v.shape))
+        np.testing.assert_array_equal(np.asarray(gv), wanted.reshape(v.shape))
     for method in ("multiply", "min", "max"):
         change = getattr(gc.asarray(x).at[key], method)
         if last.all():
@@ -117,13 +117,13 @@ def test_of_equal_positions_the_last_value_wins():
     assert f(gc.tensor(x), gc.tensor(v)).numpy().tolist() == [0, 4, 0, 2]
     y, pull = gc.vjp(f, x, v)
     gx, gv = pull(np.array([10.0, 20.0, 30.0, 40.0]))
-    assert gx.numpy().tolist() == [10, 0, 30, 0]
-    assert gv.numpy().tolist() == [0, 40, 0, 20]
-    assert gc.jvp(f, (x, v), (x, v))[1].numpy().tolist() == y.numpy().tolist()
+    assert np.asarray(gx).tolist() == [10, 0, 30, 0]
+    assert np.asarray(gv).tolist() == [0, 40, 0, 20]
+    assert np.asarray(gc.jvp(f, (x, v), (x, v))[1]).tolist() == np.asarray(y).tolist()
     gradcheck(f, (x, v))
     mapped = gc.vmap(gc.grad(lambda v, i: gc.sum(gc.square(gc.zeros(4, dtype="float64").at[i].set(v)))))
     got = mapped(np.stack([v, v]), np.stack([i, [0, 0, 0, 0]]))
-    assert got.numpy().tolist() == [[0, 4, 0, 8], [0, 0, 0, 8]]
+    assert np.asarray(got).tolist() == [[0, 4, 0, 8], [0, 0, 0, 8]]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -41,7 +41,7 @@ def twice(tensors):
 
 
 BROKEN = [
-    ("derivatives", {"vjp": lambda needed, g, xs, ys, params: (gc.mul(g, gc.square(xs[0])),)}, "reverse mode of f "),
+    ("derivatives", {"vjp": lambda needed, g, xs, ys, params: (gc.mul(g, gc.square(xs[0])),)}, "reverse mode of f"),
     ("derivatives", {"jvp": lambda tangents, xs, ys, params: twice(tangents[0])}, "forward mode of f,"),
     ("derivatives", {"vjp": half_right}, r"mode of vjp\(f\)"),
     ("batch", {"batch": lambda size, mapped, xs, params: twice(xs[0])}, "vmap"),

@@ -14,8 +14,8 @@ def rounded(x):
 
 def test_value_is_exact_and_the_gradient_is_that_of_x():
     assert rounded(X).numpy().tolist() == np.round(X).tolist()
-    assert gc.grad(lambda x: (2.0 * rounded(x)).sum())(X).numpy().tolist() == [2] * 4
-    assert gc.jvp(rounded, (X,), (np.full(4, 3, np.float32),))[1].numpy().tolist() == [3] * 4
+    assert np.asarray(gc.grad(lambda x: (2.0 * rounded(x)).sum())(X)).tolist() == [2] * 4
+    assert np.asarray(gc.jvp(rounded, (X,), (np.full(4, 3, np.float32),))[1]).tolist() == [3] * 4
 
 
 def test_nothing_flows_back_to_the_value():
@@ -26,8 +26,8 @@ def test_nothing_flows_back_to_the_value():
 
 
 def test_under_vmap_and_on_scalars():
-    assert gc.vmap(rounded)(X[None]).numpy().tolist() == [np.round(X).tolist()]
-    assert gc.vmap(lambda x: gc.straight_through(x, gc.tensor([5.0])))(X[:2, None]).numpy().tolist() == [[5], [5]]
+    assert np.asarray(gc.vmap(rounded)(X[None])).tolist() == [np.round(X).tolist()]
+    assert np.asarray(gc.vmap(lambda x: gc.straight_through(x, gc.tensor([5.0])))(X[:2, None])).tolist() == [[5], [5]]
     assert gc.straight_through(0.5, 1.0).item() == 1
 
 

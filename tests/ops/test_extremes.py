@@ -138,11 +138,11 @@ def function_named(name):
 
 
 def reverse(function, x):
-    return gc.grad(lambda x: function(x).sum())(x).numpy()
+    return np.asarray(gc.grad(lambda x: function(x).sum())(x))
 
 
 def forward(function, x):
-    return gc.jvp(function, (x,), (np.ones(x.shape, x.dtype),))[1].numpy()
+    return np.asarray(gc.jvp(function, (x,), (np.ones(x.shape, x.dtype),))[1])
 
 
 def eager(function, x):
@@ -200,7 +200,7 @@ def test_ties_share_the_gradient():
     for function in (gc.maximum, gc.minimum):
         a, b = gc.grad(lambda a, b, f=function: f(a, b), argnums=(0, 1))(np.array(2.0), np.array(2.0))
         assert (float(a), float(b)) == (0.5, 0.5)
-    assert gc.grad(gc.max)(np.array([1.0, 3.0, 3.0])).numpy().tolist() == [0, 0.5, 0.5]
+    assert np.asarray(gc.grad(gc.max)(np.array([1.0, 3.0, 3.0]))).tolist() == [0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("mode", [reverse, forward])

@@ -40,8 +40,62 @@ def test_unknown_modes_are_refused():
 
 
 def test_reverse_alone_needs_finite_differences():
-    with pytest.raises(AssertionError, match="needs both modes"):
+    with pytest.raises(ValueError, match="needs both modes"):
         gradcheck(gc.sin, (np.ones(2),), modes=("reverse",), finite=False)
+
+
+def test_the_result_is_the_closest_comparison():
+    result = gradcheck(lambda x: gc.exp(x) * gc.sin(x), (np.array([0.3, -0.7]),), order=2, modes="both")
+    assert result and 0 < result.error <= result.allowed and result.op is None
+    assert result.mode in ("reverse", "forward") and result.order in (1, 2)
+    assert result.value == pytest.approx(result.expected, abs=1e-4)
+
+
+def doubled(needed, g, xs, ys, params):
+    return (gc.mul(gc.mul(g, gc.mul(3.0, gc.square(xs[0]))), gc.asarray(np.array([1.0, 2.0, 1.0]))),)
+
+
+def test_a_wrong_reverse_rule_names_the_argument_its_index_and_the_op():
+    op = good(vjp=doubled)
+
+    def f(a, b):
+        y = gc.sin(b)
+        return a.sum() * bind(op, (gc.exp(y),))  # the op is here
+
+    with pytest.raises(AssertionError) as error:
+        gradcheck(f, (np.ones(2), np.array([0.1, 0.2, 0.3])), modes="reverse")
+    result = error.value.result
+    assert not result and (result.order, result.mode, result.index) == (1, "reverse", (1,))
+    assert result.value == pytest.approx(2 * result.expected, rel=1e-6)
+    text = str(error.value)
+    assert "gradient of argument 1: entry [1]" in text
+    assert "'cube' on float64[3]" in text and "# the op is here" in text
+
+
+def test_a_wrong_second_derivative_is_found_at_its_order():
+    @gc.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, g: (2.0 * gc.stop_gradient(x) * g,))
+    assert gradcheck(square, (np.array([1.0, 2.0]),), order=1, modes="reverse")
+    with pytest.raises(AssertionError, match=r"reverse mode of vjp\(f\), gradient of argument 0: entry") as error:
+        gradcheck(square, (np.array([1.0, 2.0]),), order=2, modes="reverse")
+    assert error.value.result.order == 2
+
+
+def test_a_gradient_of_another_shape_or_of_nan_is_reported():
+    op = good(jvp=lambda tangents, xs, ys, params: gc.mul(tangents[0], np.nan))
+    with pytest.raises(AssertionError, match="is nan"):
+        gradcheck(lambda x: bind(op, (x,)), (np.ones(3),), modes="forward")
+    op = good(vjp=lambda needed, g, xs, ys, params: (gc.sum(g),))
+    with pytest.raises(AssertionError, match=r"argument 0: it has shape \(\), expected \(3,\)"):
+        gradcheck(lambda x: bind(op, (x,)), (np.ones(3),), modes="reverse")
+
+
+def test_nothing_to_differentiate_is_refused():
+    with pytest.raises(ValueError, match="no floating argument"):
+        gradcheck(gc.sin, (np.array([1, 2]),))
 
 
 def test_comparisons_name_the_difference():

@@ -174,7 +174,7 @@ def test_diagonals_undo_each_other():
 def test_a_triangle_hides_nan_and_infinity():
     x = np.array([[1.0, np.inf], [np.nan, 2.0]])
     assert gc.tril(gc.triu(x)).numpy().tolist() == [[1, 0], [0, 2]]
-    assert gc.grad(lambda x: gc.tril(x).sum())(x).numpy().tolist() == [[1, 0], [1, 1]]
+    assert np.asarray(gc.grad(lambda x: gc.tril(x).sum())(x)).tolist() == [[1, 0], [1, 1]]
 
 
 VIEWS = {

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.special
 
 import gradcore as gc
 from gradcore.core.errors import GradcoreError, StageError
@@ -22,22 +23,14 @@ def test_powers_have_the_dtype_of_numpy(dtype, exponent):
 
 
 RECORDED = gc.tensor(np.ones(3), requires_grad=True)
-NUMPY_CALLS = [
-    lambda x: np.concatenate([x, x]),
-    lambda x: np.stack([x, x]),
-    lambda x: np.where([True, False, True], x, x),
-    np.linalg.norm,
-    np.asarray,
-    lambda x: gc.tensor([x, x]),
-]
 
 
-@pytest.mark.parametrize("call", NUMPY_CALLS)
-def test_numpy_functions_do_not_lose_gradients(call):
+@pytest.mark.parametrize("call", [np.asarray, lambda x: gc.tensor([x, x]), scipy.special.logsumexp])
+def test_arrays_of_tensors_do_not_lose_gradients(call):
     for x in (RECORDED, RECORDED * 2, gc.nn.Parameter(np.ones(3))):
         with pytest.raises(TypeError, match=r"\.numpy\(\) or \.detach\(\)"):
             call(x)
-    with pytest.raises(TypeError, match=r"inside grad.*gradcore.concatenate"):
+    with pytest.raises(TypeError, match=r"inside grad.*gradcore.special.logsumexp"):
         gc.grad(lambda x: call(x) and x)(np.ones(3))
     call(RECORDED.detach())
     call(RECORDED.numpy())
