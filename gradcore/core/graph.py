@@ -34,8 +34,8 @@ class Var:
     def _no_elements(self, *args: Any, **kwargs: Any) -> Any:
         raise StageError(
             "the function that is being captured asked for the elements of a tensor (float(), bool(), .numpy(), "
-            "printing, `if`, `while`); they exist only when the graph runs. Return the tensor, use where() or cond() instead "
-            "of `if`, and scan() instead of a loop"
+            "printing, `if`, `while`); they exist only when the graph runs. Return the tensor, use where() or cond() "
+            "instead of `if`, and scan() instead of a loop"
         )
 
     __array__ = __bool__ = __float__ = __int__ = __index__ = __iter__ = _no_elements
