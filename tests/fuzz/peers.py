@@ -102,10 +102,24 @@ class Jax(Peer):
         return pull(cotangent(y))[0]
 
 
+class TorchLinalg:
+    """Of positive definite matrices: `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order)."""
+
+    cholesky, inv, solve = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv, torch.linalg.solve))
+
+    def slogdet(self, a: Any) -> Any:
+        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a), dim1=-2, dim2=-1))
+        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1)
+
+    def det(self, a: Any) -> Any:
+        return torch.exp(self.slogdet(a)[1])
+
+
 class Torch(Peer):
     """PyTorch has other names and other keywords for most of it; its zero tangents of float32 scalars are float64."""
 
     same_dtypes = False
+    linalg = TorchLinalg()
 
     grad, jvp = map(staticmethod, (torch.func.grad, torch.func.jvp))
     sub, mul, div = map(staticmethod, (torch.subtract, torch.multiply, torch.divide))
