@@ -33,10 +33,9 @@ def message(before="", path=None):
 def fake(text):
     """A CuPy that is this text."""
     return f"""
-import sys, types
+import importlib.machinery, sys, types
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        import importlib.machinery
         return importlib.machinery.ModuleSpec(name, self) if name == "cupy" else None
     def create_module(self, spec): return None
     def exec_module(self, module): exec({text!r}, module.__dict__)
