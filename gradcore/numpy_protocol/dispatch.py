@@ -27,7 +27,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
     return function(*[operand(x, ufunc.__name__) if type(x) in CONVERTED else x for x in inputs])
 
 
-CONVERTED = frozenset({np.ndarray, np.float32, np.float64, list, tuple})
+CONVERTED = frozenset({np.ndarray, list, tuple})  # NumPy scalars go with the tensor that they meet, to its device
 _BY_UFUNC: dict[Any, Callable[..., Any]] = {
     getattr(np, name): function for name, function in UFUNCS.items() if hasattr(np, name)
 }

@@ -12,7 +12,7 @@ from .drawing import programs
 from .ours import CPU, Gradcore
 from .programs import Program
 
-pytestmark = [pytest.mark.cuda, pytest.mark.gpu]
+pytestmark = [pytest.mark.cuda, pytest.mark.gpu, pytest.mark.slow]  # each program compiles about a hundred kernels
 
 
 @pytest.fixture(autouse=True, scope="module")
