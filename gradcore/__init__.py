@@ -37,26 +37,27 @@ from gradcore.tensor import attach as _attach  # operators and methods; before `
 
 from gradcore.factories import arange, asarray, full, ones, tensor, zeros  # isort: skip
 from gradcore.dlpack import from_dlpack  # isort: skip
-from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused  # isort: skip
 
 from gradcore import linalg, nn, optim, random, special  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
     from gradcore import compile, cuda, data, io, testing, train
+    from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused
     from gradcore.explanation import explain, keep_values
 
 _LATER = ("compile", "cuda", "data", "io", "testing", "train")  # imported when they are first asked for
-_EXPLAINING = ("explain", "keep_values")  # likewise, from gradcore.explanation
+_PLACES = dict.fromkeys(("explain", "keep_values"), "gradcore.explanation")  # likewise
+_PLACES |= dict.fromkeys(("custom_jvp", "custom_vjp", "elementwise", "fused"), "gradcore.custom")
 
 
 def __getattr__(name: str) -> _typing.Any:
     if name in _LATER:
         return _importlib.import_module(f"gradcore.{name}")
-    if name in _EXPLAINING:
-        return getattr(_importlib.import_module("gradcore.explanation"), name)
+    if name in _PLACES:
+        return getattr(_importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'gradcore' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *_EXPLAINING})
+    return sorted({*globals(), *_LATER, *_PLACES})

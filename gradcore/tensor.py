@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
@@ -17,7 +18,6 @@ from gradcore.core.errors import GradcoreError, StageError
 from gradcore.core.graph import Var
 from gradcore.core.tensor import Tensor, Traced
 from gradcore.factories import device_or_dtype
-from gradcore.numpy_protocol import array_function, array_namespace, array_ufunc, cupy_kernel
 from gradcore.ops.at import At
 from gradcore.ops.subscripts import getitem
 
@@ -291,6 +291,26 @@ def _through_cell(function: Attribute) -> Attribute:
     return lambda self, *args, **kwargs: function(self.read(), *args, **kwargs)
 
 
+PROTOCOLS = {
+    "__array_ufunc__": "array_ufunc",
+    "__array_function__": "array_function",
+    "__array_namespace__": "array_namespace",
+    "__cupy_override_elementwise_kernel__": "cupy_kernel",
+}
+
+
+def _imported_when_called(name: str, function: str) -> Attribute:
+    """A method that NumPy or CuPy calls; on the first call, that of `gradcore.numpy_protocol` takes its place."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(import_module("gradcore.numpy_protocol"), function)
+        for kind in (Tensor, Cell):
+            setattr(kind, name, found)
+        return found(self, *args, **kwargs)
+
+    return method
+
+
 def attach() -> None:
     """Give Tensor its operators and methods, and cells the same through `read()`."""
     functions = {**OPERATORS, **{name: getattr(ops, name) for name in METHODS}}
@@ -316,11 +336,9 @@ def attach() -> None:
     plain |= {"__hash__": object.__hash__, "__repr__": describe, "__format__": formatted}
     for name, function in plain.items():
         setattr(Tensor, name, function)
-    protocols = {"__array_ufunc__": array_ufunc, "__array_function__": array_function}
-    protocols |= {"__cupy_override_elementwise_kernel__": cupy_kernel, "__array_namespace__": array_namespace}
-    for name, function in protocols.items():
-        setattr(Tensor, name, function)
-        setattr(Cell, name, function)
+    for name, protocol in PROTOCOLS.items():
+        for kind in (Tensor, Cell):
+            setattr(kind, name, _imported_when_called(name, protocol))
     Cell.__format__ = _formatted_cell  # type: ignore[assignment, method-assign]
 
 

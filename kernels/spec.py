@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gradcore.kernels.expr import Expr, walk
 
@@ -32,8 +33,7 @@ class ElementwiseSpec:
             raise ValueError(f"kernel {self.name} needs at least one input and one output")
 
 
-@dataclass(frozen=True)
-class ReductionSpec:
+class ReductionSpec(NamedTuple):
     """A kernel that maps the elements at each place to one number and combines these along axes.
 
     Attributes:
@@ -56,8 +56,7 @@ class ReductionSpec:
 Argument = str | int | float
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """One launch of one function of a kernel's text.
 
     Attributes:
@@ -76,8 +75,7 @@ class Launch:
     shared: int = 0
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What one call of a kernel does, for operands of known shapes and dtypes.
 
     Attributes:
@@ -90,11 +88,10 @@ class Plan:
 
     types: Mapping[str, Any]
     launches: tuple[Launch, ...]
-    scratch: Mapping[str, tuple[tuple[int, ...], Any]] = field(default_factory=dict)
+    scratch: Mapping[str, tuple[tuple[int, ...], Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class RowSpec:
+class RowSpec(NamedTuple):
     """A kernel written in CUDA, as data: its text, and how to launch it.
 
     All operands and outputs are C-contiguous.  Sums are taken in an order that depends on shapes alone, so the same
