@@ -17,8 +17,8 @@ pytestmark = pytest.mark.nvrtc
 OTHERS = (80, 86, 89, 100, 120)
 LOADS = re.compile(r"ld\.global(?:\.\w+)*\.(?:v4\.[fbus]32|v2\.[fbus]64)")
 FLOAT_ATOMICS = re.compile(r"\b(?:atom|red)\.[\w.:]*\.(?:f16|f16x2|bf16|bf16x2|f32|f64)\b")
-SPILLS: dict[tuple[str, str, int], int] = {
-    ("cross_entropy_with_gradient", "L int64, R float32, T float16", 120): 4  # bytes; float16 logits do not take it
+SPILLS: dict[tuple[str, str, int], int] = {  # bytes, at most: NVRTC 13.0 spills here, 13.5 does not
+    ("cross_entropy_with_gradient", "L int64, R float32, T float16", 120): 4,
 }
 READ_NO_ROWS = {"normal", "uniform", "scatter_add"}  # but random words, and places that indices name
 REGISTERS = 65536
@@ -55,7 +55,7 @@ def test_no_register_is_spilled(built: tuple[int, list[Unit]]) -> None:
     for unit, result in compiled:
         for kernel in unit:
             stores = sum(result.resources[entry].spill_stores for entry in kernel.entries)
-            assert stores == SPILLS.get((kernel.name, kernel.types, arch), 0), f"{kernel.name} ({kernel.types})"
+            assert stores <= SPILLS.get((kernel.name, kernel.types, arch), 0), f"{kernel.name} ({kernel.types})"
 
 
 def test_launches_fit_a_multiprocessor(built: tuple[int, list[Unit]]) -> None:
