@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,9 +123,9 @@ def small_grid(spec: RowSpec) -> RowSpec:
 
     def plan(operands: Any, params: Any) -> Plan:
         made = spec.plan(operands, params)
-        return replace(made, launches=tuple([replace(launch, grid=2) for launch in made.launches]))
+        return made._replace(launches=tuple([launch._replace(grid=2) for launch in made.launches]))
 
-    return replace(spec, name=f"{spec.name}_of_two_blocks", plan=plan)
+    return spec._replace(name=f"{spec.name}_of_two_blocks", plan=plan)
 
 
 @pytest.mark.parametrize(("op", "spec"), [(uniform_op, UNIFORM), (normal_op, NORMAL)])
