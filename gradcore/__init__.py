@@ -27,6 +27,7 @@ from gradcore.autodiff import (
     vmap,
 )
 from gradcore.autodiff.anomaly import check_saved, detect_anomaly
+from gradcore.autodiff.checkpoint import checkpoint
 from gradcore.backend import Device
 from gradcore.core.cell import Cell
 from gradcore.core.graph import Graph
@@ -42,11 +43,11 @@ from gradcore import linalg, nn, optim, random, special  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
-    from gradcore import compile, cuda, data, io, testing, train
+    from gradcore import compile, cuda, data, io, memory, testing, train
     from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused
     from gradcore.explanation import explain, keep_values
 
-_LATER = ("compile", "cuda", "data", "io", "testing", "train")  # imported when they are first asked for
+_LATER = ("compile", "cuda", "data", "io", "memory", "testing", "train")  # imported when they are first asked for
 _PLACES = dict.fromkeys(("explain", "keep_values"), "gradcore.explanation")  # likewise
 _PLACES |= dict.fromkeys(("custom_jvp", "custom_vjp", "elementwise", "fused"), "gradcore.custom")
 

@@ -212,7 +212,8 @@ class _Sums(Hook):
         self.known: WeakKeyDictionary[Record, list[int]] = WeakKeyDictionary()
 
     def recorded(self, record: Record, outputs: Sequence[Any]) -> None:
-        self.known[record] = _sums(record)
+        if type(record.saved) is tuple:  # else a checkpoint region computes it again, see `checkpoint(check=True)`
+            self.known[record] = _sums(record)
 
     def pulling(self, record: Record, g: Any) -> None:
         if record in self.known and self.known[record] != _sums(record):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcore.autodiff.regions import Region, kept_by
 from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
@@ -33,7 +34,8 @@ class Record:
         pull: the op and which operands want a gradient.
         params: static parameters.
         parents: for each operand its node (a record, a port, a leaf) or None.
-        saved: the values that the vjp reads, of the level below (raw arrays at the bottom).
+        saved: the values that the vjp reads, of the level below (raw arrays at the bottom); a Kept in a checkpoint
+            region; FREED when a backward pass has been here.
         avals: shapes of the operands (None: all like the output), or Avals of operands and outputs.
         serial: grows over the whole process.
         code, offset: the user's code object and instruction, for messages.  Never a frame: it would keep locals alive.
@@ -143,14 +145,17 @@ def _values(record: Record, g: Any) -> tuple[list[Any], list[Any]]:
     return xs, ys
 
 
-def make_record(op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any) -> Record:
-    """A record of the general path: `values` and `outs` are of the level below the tape's own."""
+def make_record(
+    op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any, depth: int
+) -> Record:
+    """A record of the general path of the tape at this depth; `values` and `outs` are of the level below."""
     needed = tuple([node is not None for node in nodes])
     saves = op.saves(needed, params)
     saved = (*[values[i] for i in saves.inputs], *[outs[i] for i in saves.outputs])
+    kept = kept_by(depth, saved) if state.regions else saved
     avals = [aval_of(v) for v in values], [aval_of(o) for o in outs]
     pull = pull_of(op, needed)
-    record = Record(pull, params, tuple(nodes), saved, avals, next_serial(), frame.f_code, frame.f_lasti)
+    record = Record(pull, params, tuple(nodes), kept, avals, next_serial(), frame.f_code, frame.f_lasti)
     for hook in state.hooks:
         hook.recorded(record, outs)
     return record
@@ -222,13 +227,15 @@ def walk(
     pull = _watched(pull) if state.hooks else pull
     grads: dict[Any, Any] = {}
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
+    regions: set[Region] = set()  # of which values were computed again
     for node, g in seeds:
         _deposit(grads, waiting, node, g, add)
     while waiting:
         record = heappop(waiting)[1]
         g = grads.pop(record)
-        if record.saved is FREED:
-            raise _freed(record)
+        saved = record.saved
+        if type(saved) is not tuple:
+            record.saved = _taken(record, saved, regions)
         try:
             short = record.pull.raw if raw else None
             parts = pull(record, g) if short is None else short(record, g)
@@ -251,10 +258,23 @@ def walk(
                 grads[parent] = part
                 if kind is Record:
                     heappush(waiting, (-parent.serial, parent))
+        parts = part = None  # cotangents go as soon as they are consumed
         if free:
             record.saved = FREED
             record.parents = ()
+        else:
+            record.saved = saved
+    for region in regions:
+        region.forget()
     return grads
+
+
+def _taken(record: Record, saved: Any, regions: set[Region]) -> tuple[Any, ...]:
+    """The saved values of a record that has them no more, or not now."""
+    if saved is FREED:
+        raise _freed(record)
+    regions.add(saved.region)
+    return saved.take()  # type: ignore[no-any-return]
 
 
 def _watched(pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:

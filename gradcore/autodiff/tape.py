@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,12 +18,12 @@ from gradcore.autodiff.record import (
     ones,
     walk,
 )
+from gradcore.autodiff.regions import perform
 from gradcore.backend import backend_of, backend_on, is_cupy
 from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
 from gradcore.core.cell import Cell
 from gradcore.core.errors import DeviceError, GradcoreError
-from gradcore.core.evaluate import evaluate
 from gradcore.core.op import OPS, Op
 from gradcore.core.state import replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
@@ -50,6 +50,9 @@ class TapeTensor(Traced):
     def aval(self) -> Aval:
         return self.value.aval  # type: ignore[no-any-return]
 
+    def rebuilt(self, change: Callable[[Any], Any]) -> TapeTensor:
+        return TapeTensor(self.level, change(self.value), self.node)
+
 
 class Tape:
     """Records the ops on its own tensors; everything else is a constant to it."""
@@ -68,7 +71,7 @@ class Tape:
         outs = as_tuple(result)
         if not _differentiable(nodes, outs):
             return result
-        record = make_record(op, params, nodes, values, outs, user_frame())
+        record = make_record(op, params, nodes, values, outs, user_frame(), self.depth)
         boxes = [TapeTensor(self, out, node) for out, node in zip(outs, nodes_of(record), strict=False)]
         return _restore(op, (*boxes, *outs[len(boxes) :]))
 
@@ -113,11 +116,10 @@ class Recorder:
         if must_expand(op, nodes):
             return op.meaning(*args, *params)  # type: ignore[misc]
         values = [lower(arg) for arg in args]
-        base = state.base
-        outs = as_tuple(evaluate(op, values, params) if base is None else base.process(op, values, params))
+        outs = perform(op, values, params)
         tensors = [Tensor(out) for out in outs]
         if _differentiable(nodes, outs):
-            record = make_record(op, params, nodes, values, outs, user_frame())
+            record = make_record(op, params, nodes, values, outs, user_frame(), self.depth)
             for tensor, node in zip(tensors, nodes_of(record), strict=False):
                 tensor.node = node
         return _restore(op, tuple(tensors))

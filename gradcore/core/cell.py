@@ -91,6 +91,8 @@ class Cell:
                 overlay[self] = value
                 return
         value = strip(value)
+        for region in state.regions if value is not None else ():
+            region.assigned(value.data)
         if state.base is not None:
             state.base.assign(self, value)
         else:
