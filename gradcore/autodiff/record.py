@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from types import CodeType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -218,62 +219,69 @@ def walk(
     add: Callable[[Any, Any], Any],
     free: bool = True,
     raw: bool = False,
+    since: int = 0,
 ) -> dict[Any, Any]:
     """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
 
     Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
-    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.
+    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Records older than
+    the serial `since` are leaves too.
     """
     pull = _watched(pull) if state.hooks else pull
     grads: dict[Any, Any] = {}
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
-    regions: set[Region] = set()  # of which values were computed again
+    regions: set[ref[Region]] = set()  # of which values were computed again; they die as the walk passes them
     for node, g in seeds:
         _deposit(grads, waiting, node, g, add)
-    while waiting:
-        record = heappop(waiting)[1]
-        g = grads.pop(record)
-        saved = record.saved
-        if type(saved) is not tuple:
-            record.saved = _taken(record, saved, regions)
-        try:
-            short = record.pull.raw if raw else None
-            parts = pull(record, g) if short is None else short(record, g)
-        except (MemoryError, KernelError) as error:
-            error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
-            raise
-        except (AnomalyError, ChangedError):
-            raise
-        except Exception as error:
-            raise _explained(record, error) from error
-        for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
-            if parent is None or part is None:
-                continue
-            kind = type(parent)
-            if kind is Leaf and parent.assigned > record.serial:
-                raise _assigned(record, parent)
-            if kind is Port or parent in grads:
-                _deposit(grads, waiting, parent, part, add)
+    try:
+        while waiting:
+            number, record = heappop(waiting)
+            if -number < since:
+                break
+            g = grads.pop(record)
+            saved = record.saved
+            if type(saved) is not tuple:
+                record.saved = _taken(record, saved, regions)
+            try:
+                short = record.pull.raw if raw else None
+                parts = pull(record, g) if short is None else short(record, g)
+            except (MemoryError, KernelError) as error:
+                error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
+                raise
+            except (AnomalyError, ChangedError):
+                raise
+            except Exception as error:
+                raise _explained(record, error) from error
+            for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
+                if parent is None or part is None:
+                    continue
+                kind = type(parent)
+                if kind is Leaf and parent.assigned > record.serial:
+                    raise _assigned(record, parent)
+                if kind is Port or parent in grads:
+                    _deposit(grads, waiting, parent, part, add)
+                else:
+                    grads[parent] = part
+                    if kind is Record:
+                        heappush(waiting, (-parent.serial, parent))
+            parts = part = None  # cotangents go as soon as they are consumed
+            if free:
+                record.saved = FREED
+                record.parents = ()
             else:
-                grads[parent] = part
-                if kind is Record:
-                    heappush(waiting, (-parent.serial, parent))
-        parts = part = None  # cotangents go as soon as they are consumed
-        if free:
-            record.saved = FREED
-            record.parents = ()
-        else:
-            record.saved = saved
-    for region in regions:
-        region.forget()
+                record.saved = saved
+    finally:
+        for region in regions:
+            if (left := region()) is not None:
+                left.forget()
     return grads
 
 
-def _taken(record: Record, saved: Any, regions: set[Region]) -> tuple[Any, ...]:
+def _taken(record: Record, saved: Any, regions: set[ref[Region]]) -> tuple[Any, ...]:
     """The saved values of a record that has them no more, or not now."""
     if saved is FREED:
         raise _freed(record)
-    regions.add(saved.region)
+    regions.add(ref(saved.region.root()))
     return saved.take()  # type: ignore[no-any-return]
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -100,7 +101,7 @@ class Region:
         top = state.regions[-1] if state.regions else None
         self.depth = len(state.levels)
         self.parent: Region | None = top if top is not None and top.depth == self.depth else None
-        self.saves, self.watch = saves, watch
+        self.saves, self.watch = saves, watch or (top.watch if top is not None else None)
         self.first = next(_numbers)
         self.steps: list[Step] = []
         self.held: dict[Slot, Any] = {}  # arrays that are at hand: what is kept, and inputs that the parent has filled
@@ -124,10 +125,10 @@ class Region:
         results = tuple([Slot(out, op, base) for out in outs])
         self.table.update(zip(map(id, outs), results, strict=True))
         step = Step(op, params, operands, results)
+        if self.watch is not None:
+            step.found = [self.watch(out) for out in outs]
         for region in self.chain():
             region.steps.append(step)
-            if region.watch is not None:
-                step.found = [region.watch(out) for out in outs]
         if self.saves is not None:
             for slot, out in zip(results, outs, strict=True):
                 self._choose(slot, out, params[0] if op.name == "name" else None)
@@ -150,6 +151,10 @@ class Region:
             yield region
             region = region.parent
 
+    def root(self) -> Region:
+        *_, outermost = self.chain()
+        return outermost
+
     def _keep(self, slot: Slot | None) -> None:
         """Hold a result, and with a view what it is a view of; inside a parent only once that was computed again."""
         while slot is not None and slot.number >= self.first:
@@ -159,29 +164,29 @@ class Region:
                 self.held[slot] = slot.array()
             slot = slot.base
 
-    def assigned(self, array: Any) -> None:
-        """A cell took this array: from now on it is a constant, as what cells held before."""
+    def assigned(self, value: Any) -> None:
+        """A cell took this value: from now on it is a constant, as what cells held before."""
+        _changed(value, self._pinned)
+
+    def _pinned(self, array: Any) -> Any:
         slot = self.find(array)
         if slot is not None:
             for region in self.chain():
                 region.held[slot] = array
+        return array
 
     def hollow(self, depth: int, saved: tuple[Any, ...]) -> Any:
         """What a record of the tape at this depth keeps in place of `saved`."""
         slots: list[Slot] = []
 
         def emptied(value: Any) -> Any:
-            if isinstance(value, Traced):
-                return value.rebuilt(emptied)
-            if type(value) is Tensor:
-                return Tensor(emptied(value.data), value.node)
             slot = None if isinstance(value, SCALARS) else self.find(value)
             if slot is None or slot in self.held:
                 return value
             slots.append(slot)
             return slot
 
-        values = tuple(map(emptied, saved))
+        values = tuple([_changed(value, emptied) for value in saved])
         if not slots:
             return saved
         kept = Kept(self, depth, values, slots)
@@ -189,11 +194,10 @@ class Region:
         return kept
 
     def close(self) -> None:
-        """Forget all that no backward pass can ask for."""
+        """Find out what the parent has to fill, and hold of the rest only what leads to something."""
         targets = {slot for kept in _alive(self.kept) for slot in kept.slots}
         targets |= {slot for child in _alive(self.children) for slot in child.wanted}
-        steps, sources = self._leading_to(targets, self._is_input)
-        self.steps = steps
+        _, sources = self._leading_to(targets, self._is_input)
         self.wanted = {slot for slot in sources if slot not in self.held}
         self.held = {slot: array for slot, array in self.held.items() if slot in sources}
         if self.parent is None:
@@ -208,22 +212,39 @@ class Region:
 
     def recompute(self, depth: int) -> None:
         """Give the records of the tape at this depth their values again, and the regions inside their inputs."""
-        if self.parent is not None and any(self._at_hand(slot) is None for slot in self.wanted):
-            self.parent.recompute(depth)
+        self._fetch(depth)
         every = [kept for kept in _alive(self.kept) if kept.depth == depth and kept.values is None]
         children = _alive(self.children)
         targets = {slot for kept in every for slot in kept.slots}
         targets |= {slot for child in children for slot in child.wanted if slot not in child.held}
-        steps, sources = self._leading_to(targets, lambda slot: self._at_hand(slot) is not None)
-        arrays = {slot: self._at_hand(slot) for slot in sources}
+        arrays: dict[Slot, Any] = {}  # held from the first look on: a collector may run at any moment
+
+        def given(slot: Slot) -> bool:
+            array = self._at_hand(slot)
+            if array is not None:
+                arrays[slot] = array
+            return array is not None
+
+        steps, _ = self._leading_to(targets, given)
         for step, done in _last_uses(steps, targets):
             _again(step, arrays, self.watch)
             for slot in done:
                 arrays.pop(slot, None)
         for kept in every:
-            kept.values = _filled(kept.hollow, arrays)
+            kept.values = tuple([_changed(value, lambda v: arrays[v] if type(v) is Slot else v) for value in kept.hollow])
         for child in children:
             child.held.update({slot: arrays[slot] for slot in child.wanted if slot in arrays})
+        self._release()
+
+    def _fetch(self, depth: int) -> None:
+        """Hold the inputs: those that are alive, and the others once the parent has computed them again."""
+        self.held |= {slot: array for slot in self.wanted if (array := self._at_hand(slot)) is not None}
+        if self.parent is not None and not self.wanted <= self.held.keys():
+            self.parent.recompute(depth)
+
+    def _release(self) -> None:
+        for slot in self.wanted:
+            self.held.pop(slot, None)
 
     def _at_hand(self, slot: Slot) -> Any:
         """The array of a slot, if it is there.  (A graph keeps its variables, which says nothing about memory.)"""
@@ -248,11 +269,12 @@ class Region:
         return steps[::-1], sources
 
     def forget(self) -> None:
-        """A walk is over: let go of what it has left."""
+        """A walk is over: let go of what it has left, here and in the regions inside."""
         for kept in _alive(self.kept):
             kept.values = None
-        for slot in self.wanted:
-            self.held.pop(slot, None)
+        self._release()
+        for child in _alive(self.children):
+            child.forget()
 
 
 def _alive(references: Sequence[ref[Item]]) -> list[Item]:
@@ -292,15 +314,11 @@ def _again(step: Step, arrays: dict[Slot, Any], watch: Watch | None) -> None:
         arrays[slot] = out
 
 
-def _filled(values: Sequence[Any], arrays: dict[Slot, Any]) -> tuple[Any, ...]:
-    def fill(value: Any) -> Any:
-        if isinstance(value, Traced):
-            return value.rebuilt(fill)
-        if type(value) is Tensor:
-            return Tensor(fill(value.data), value.node)
-        return arrays[value] if type(value) is Slot else value
-
-    return tuple(map(fill, values))
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value of any level with `change` of the raw values in it.  (A closure that calls itself would be a cycle.)"""
+    if isinstance(value, Traced):
+        return value.rebuilt(partial(_changed, change=change))
+    return Tensor(change(value.data), value.node) if type(value) is Tensor else change(value)
 
 
 def perform(op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -328,9 +346,9 @@ def opened(region: Region) -> Iterator[None]:
     regions.append(region)
     try:
         yield
-        region.close()
     finally:
         regions.pop()
         if region.parent is not None:
             regions.append(region.parent)
         switch.add(-1)
+        region.close()

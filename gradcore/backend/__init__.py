@@ -5,6 +5,17 @@ from gradcore.backend.cuda.devices import backend_for
 from gradcore.backend.device import Device
 from gradcore.backend.numpy_backend import NUMPY, Arena, NumpyBackend, native
 
-__all__ = ["NUMPY", "Arena", "Backend", "Block", "Device", "NumpyBackend", "backend_of", "backend_on", "is_cupy", "native"]
+__all__ = [
+    "NUMPY",
+    "Arena",
+    "Backend",
+    "Block",
+    "Device",
+    "NumpyBackend",
+    "backend_of",
+    "backend_on",
+    "is_cupy",
+    "native",
+]
 
 register_backend("cuda", backend_for)

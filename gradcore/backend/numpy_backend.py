@@ -112,12 +112,9 @@ class NumpyBackend:
         return array
 
     def block_of(self, array: Any) -> Block | None:
-        owner = array
-        while (base := getattr(owner.base, "base", None) if _is_window(owner.base) else owner.base) is not None:
-            if not isinstance(base, np.ndarray):
-                break
-            owner = base
-        return Block(id(owner), owner.nbytes, owner)
+        while (below := _below(array)) is not None:
+            array = below
+        return Block(id(array), array.nbytes, array)
 
     @contextmanager
     def watched(self, watcher: MemoryWatcher) -> Iterator[None]:
@@ -149,9 +146,12 @@ class NumpyBackend:
 _watchers: list[tuple[int, MemoryWatcher]] = []  # with their threads
 
 
-def _is_window(base: Any) -> bool:
-    """Is it what `as_strided` puts between a view and its array?"""
-    return type(base) is not np.ndarray and isinstance(getattr(base, "base", None), np.ndarray)
+def _below(view: Any) -> Any:
+    """The array that this one is a view of, if any; `as_strided` puts an object between them."""
+    base = view.base
+    if base is not None and not isinstance(base, np.ndarray):
+        base = getattr(base, "base", None)
+    return base if isinstance(base, np.ndarray) else None
 
 
 CHUNK = 2**16  # elements; the operands and temporaries of a chunk stay in the cache

@@ -21,6 +21,14 @@ from gradcore.ops.optimizers import hyper_of, slots_of
 from gradcore.optim.hyper import check_number, scalar
 
 
+class Slot(Cell):
+    """What a step keeps for the next one."""
+
+    __slots__ = ()
+
+    role = "optimiser state"
+
+
 class Group:
     """Parameters of one dtype and one parameter group, with the cells that their steps read and write.
 
@@ -45,8 +53,8 @@ class Group:
         self.device = parameters[0].read().aval.device
         self.wide = computing(dtype)
         names = hyper_of(op)
-        self.hyper = {key: Cell(scalar(options[key], self.wide), f"{name}.{key}") for key in names if key != "step"}
-        self.count = Cell(scalar(0, np.float64), f"{name}.step") if "step" in names else None
+        self.hyper = {key: Slot(scalar(options[key], self.wide), f"{name}.{key}") for key in names if key != "step"}
+        self.count = Slot(scalar(0, np.float64), f"{name}.step") if "step" in names else None
         self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
         first = options.get("initial_accumulator_value", 0.0)
         check_number("initial_accumulator_value", first, [dtype])
@@ -165,4 +173,4 @@ def _expected(grad: Cell, value: Any, kind: Any) -> tuple[Any, ...]:
 
 def _slot(parameter: Cell, name: str, first: float) -> Cell:
     value = parameter.read()
-    return Cell(full_like(value, first), f"{parameter.name}.{name}" if parameter.name else name)
+    return Slot(full_like(value, first), f"{parameter.name}.{name}" if parameter.name else name)

@@ -1,0 +1,276 @@
+"""What the stages of a chain cost, measured by running each of them in every way in which a plan may run it.
+
+Nothing is modelled here: a stage runs in a region, saved, and again, through the same code as in training, with an
+account open.  `peak` then only adds up.  Cells (running statistics, random counters) are overlaid meanwhile, so none
+changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from time import perf_counter
+from typing import Any
+
+from gradcore.autodiff.record import walk
+from gradcore.autodiff.regions import Region, opened
+from gradcore.autodiff.tape import add_base, pull_base
+from gradcore.backend import backend_on
+from gradcore.core.aval import Aval, aval_of
+from gradcore.core.bind import bind
+from gradcore.core.cell import EveryCell, Leaf
+from gradcore.core.errors import GradcoreError
+from gradcore.core.state import next_serial, pushed, state
+from gradcore.core.tensor import Tensor, Traced
+from gradcore.core.trees import flatten, tree_map
+from gradcore.memory.accounting import Account, account
+from gradcore.memory.costs import Costs, StageCosts
+from gradcore.ops.arithmetic import mul
+from gradcore.ops.naming import hold_op
+
+Stage = Callable[[Any], Any]
+
+
+def advance(stage: Stage, x: Any) -> Any:
+    """One stage of a chain; its input stays until the backward pass has left the stage, whatever the stage saves."""
+    return stage(tree_map(_held, x))
+
+
+def _held(x: Any) -> Any:
+    return bind(hold_op, (x,)) if isinstance(x, Tensor) else x
+
+
+def measured_costs(stages: Sequence[Stage], sample: Any) -> Costs:
+    """Bytes and seconds of each stage, by running all of them on `sample` one after the other.
+
+    Each stage runs about ten times, forward and backward; no more than one stage is saved at any time.  No cell
+    changes, and no gradient is accumulated.
+
+    Args:
+        stages: functions or modules, each takes what the one before returns (a tensor or a tree of them).
+        sample: what the first takes; only shapes, dtypes and the device matter for bytes.
+
+    Returns:
+        `Costs`, good for any budget: `checkpoint_chain(stages, budget=…, costs=costs)`.
+
+    Raises:
+        GradcoreError: called inside a transform or a capture.
+        TypeError: a stage returns something else than floating tensors or trees of them.
+
+    Example:
+        >>> import gradcore as gc
+        >>> costs = gc.memory.measured_costs([gc.tanh, gc.exp], gc.ones(8, 32, dtype="float32"))
+        >>> [stage.output for stage in costs.stages]
+        [1024, 1024]
+    """
+    if state.levels or state.base is not None or state.regions:
+        raise GradcoreError("the costs of a chain are measured outside of transforms, captures and checkpoints")
+    tensors = _tensors(sample)
+    if not tensors:
+        raise TypeError("sample is a tensor, or a tree with tensors, like what the first stage takes")
+    device = tensors[0].aval.device
+    with pushed(state.overlays, EveryCell()):
+        times, leaves = _first_pass(stages, sample, device)
+        with account(device) as counted:
+            return Costs(tuple(_Measured(counted, stages, times, leaves).costs(sample)))
+
+
+def _first_pass(stages: Sequence[Stage], x: Any, device: str) -> tuple[list[tuple[float, float]], list[dict[Any, Aval]]]:
+    """Seconds of forward and backward of each stage, and the gradients that its backward leaves."""
+    times, leaves = [], []
+    for stage in stages:
+        for _ in range(2):  # the first compiles kernels
+            own = _fresh(x)
+            since = next_serial()
+            start = _now(device)
+            y = advance(stage, own)
+            middle = _now(device)
+            grads = _backward(_nodes(y), [_ones(t) for t in _floating(y)], since)
+            times_of_this = middle - start, _now(device) - middle
+        times.append(times_of_this)
+        inputs = {t.node for t in _tensors(own)}
+        leaves.append({leaf: aval_of(g) for leaf, g in grads.items() if leaf not in inputs})
+        x = _fresh(y)
+        del own, y, grads
+    return times, leaves
+
+
+def _now(device: str) -> float:
+    """Seconds, when the device has done what it was given."""
+    if device != "cpu":
+        import_module("gradcore.cuda").synchronize(device)
+    return perf_counter()
+
+
+class _Measured:
+    """Goes through the stages with an account open."""
+
+    def __init__(
+        self,
+        counted: Account,
+        stages: Sequence[Stage],
+        times: list[tuple[float, float]],
+        leaves: list[dict[Any, Aval]],
+    ) -> None:
+        self.counted, self.stages, self.times, self.leaves = counted, stages, times, leaves
+
+    def costs(self, x: Any) -> Iterator[StageCosts]:
+        x = _fresh(x)
+        for number, stage in enumerate(self.stages):
+            yield self._stage(number, stage, x)
+            x = _fresh(advance(stage, x))
+
+    def _stage(self, number: int, stage: Stage, x: Any) -> StageCosts:
+        forward, backward = self.times[number]
+        found: dict[str, Any] = {"input": _bytes(x), "time_forward": forward, "time_backward": backward}
+        advance(stage, x)  # cells have overlaid values from here on, as they have values of their own in training
+        found |= self._in_region(stage, x)
+        found |= self._saved_again(stage, x)
+        found |= self._output_again(stage, x)
+        found |= self._saved(stage, x, number)
+        return StageCosts(**found)
+
+    def _beyond(self, start: int) -> tuple[int, int]:
+        """The most bytes since `start` was the live number, and what has stayed."""
+        return self.counted.peak - start, self.counted.live - start
+
+    def _start(self) -> int:
+        self.counted.reset_peak()
+        return self.counted.live
+
+    def _in_region(self, stage: Stage, x: Any) -> dict[str, Any]:
+        region, start = Region(), self._start()
+        with opened(region):
+            y = advance(stage, x)
+        peak, stayed = self._beyond(start)
+        size, nodes = _bytes(y), _nodes(y)
+        del y
+        start = self._start()
+        region.recompute(-1)
+        peak_again, stayed_again = self._beyond(start)
+        del nodes
+        return {
+            "output": size,
+            "peak_forward": peak,
+            "captured": max(stayed - size, 0),
+            "again_last": peak_again,
+            "inner_last": stayed_again,
+            "keeps_output_last": False,  # it is in `inner_last`
+        }
+
+    def _saved_again(self, stage: Stage, x: Any) -> dict[str, Any]:
+        region = Region()
+        with opened(region):
+            y = advance(stage, x)
+            following, size = _wanting(y), _bytes(y)
+        nodes = _nodes(y)
+        del y
+        start = self._start()
+        region.recompute(-1)
+        peak, stayed = self._beyond(start)
+        del following
+        alone = self._beyond(start)[1]
+        del nodes
+        return {"again_saved": peak, "inner_again": max(stayed - size, 0), "keeps_output": alone > stayed - size}
+
+    def _output_again(self, stage: Stage, x: Any) -> dict[str, Any]:
+        """Where only the output is asked for: with an input that is held, and with one that is not."""
+        found = {}
+        for name in ("again_held", "again_dropped"):
+            region = Region()
+            with opened(region):
+                with opened(Region()):
+                    y = advance(stage, x if name == "again_held" else tree_map(_copy, x))
+                following = _wanting(y)
+            del y
+            start = self._start()
+            region.recompute(-1)
+            found[name] = self._beyond(start)[0]
+            del following
+        return {**found, "again_dropped": max(found["again_dropped"] - _bytes(x), 0)}
+
+    def _saved(self, stage: Stage, x: Any, number: int) -> dict[str, Any]:
+        last = number == len(self.stages) - 1
+        since, start = next_serial(), self._start()
+        y = advance(stage, x)
+        peak, stayed = self._beyond(start)
+        size, nodes, cotangents = _bytes(y), _nodes(y), [_ones(t) for t in _floating(y)]
+        result = (y, list(cotangents)) if last else None  # the user holds these to the end
+        del y
+        later = set().union(*self.leaves[number + 1 :])
+        shared = [(leaf, _zeros(aval)) for leaf, aval in self.leaves[number].items() if leaf in later]
+        start = self._start()
+        grads = _backward(nodes, cotangents, since, shared)
+        peak_backward, _ = self._beyond(start)
+        own = {t.node for t in _tensors(x)}
+        new = [g for leaf, g in grads.items() if leaf not in own and leaf not in later]
+        del result
+        return {
+            "peak_saved": peak,
+            "inner_first": max(stayed - size, 0),
+            "peak_backward": peak_backward,
+            "gradients": sum(g.nbytes for g in new),
+        }
+
+
+def _backward(
+    nodes: Sequence[Any], cotangents: list[Any], since: int, shared: list[tuple[Any, Any]] | None = None
+) -> dict[Any, Any]:
+    """The walk of one stage, to which cotangents are handed over, and gradients that later stages have left."""
+
+    def seeds() -> Iterator[tuple[Any, Any]]:
+        while shared:
+            yield shared.pop()
+        for node in nodes:
+            g = cotangents.pop(0)
+            if node is not None:
+                yield node, g
+
+    return walk(seeds(), pull_base, add_base, since=since)
+
+
+def _wanting(y: Any) -> list[Any]:
+    """Nodes of a region that needs `y` as its input."""
+    with opened(Region()):
+        return _nodes(tree_map(_held, y))
+
+
+def _tensors(tree: Any) -> list[Any]:
+    return [leaf for leaf in flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def _floating(tree: Any) -> list[Any]:
+    return [t for t in _tensors(tree) if t.dtype.kind == "f"]
+
+
+def _nodes(tree: Any) -> list[Any]:
+    return [t.node for t in _floating(tree)]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(t.data.nbytes for t in _tensors(tree))
+
+
+def _fresh(tree: Any) -> Any:
+    """The same arrays in tensors that something flows back to, where something did."""
+
+    def fresh(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        if isinstance(x, Traced):
+            raise GradcoreError("a stage returned a tensor of a transform that is still open")
+        return Tensor(x.data, None if x.node is None else Leaf())
+
+    return tree_map(fresh, tree)
+
+
+def _copy(x: Any) -> Any:
+    return mul(x, 1) if isinstance(x, Tensor) else x
+
+
+def _ones(x: Any) -> Any:
+    return backend_on(x.aval.device).make("ones", x.shape, x.dtype)
+
+
+def _zeros(aval: Aval) -> Any:
+    return backend_on(aval.device).make("zeros", aval.shape, aval.dtype)
