@@ -17,7 +17,7 @@ from timing import median, restart_without_slowing_variables, table
 import gradcore as gc
 from gradcore import nn, optim
 
-BLOCK, ROUNDS = 5, 15
+BLOCK, ROUNDS = 10, 9
 Step = Callable[[], Any]
 
 

@@ -47,12 +47,12 @@ if _typing.TYPE_CHECKING:
     from gradcore import compile, cuda, data, io, memory, testing, train
     from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused
     from gradcore.explanation import explain, keep_values
-    from gradcore.memory.profiler import profile
+    from gradcore.memory import checkpoint_chain, profile
 
 _LATER = ("compile", "cuda", "data", "io", "memory", "testing", "train")  # imported when they are first asked for
 _PLACES = dict.fromkeys(("explain", "keep_values"), "gradcore.explanation")  # likewise
+_PLACES |= dict.fromkeys(("checkpoint_chain", "profile"), "gradcore.memory")
 _PLACES |= dict.fromkeys(("custom_jvp", "custom_vjp", "elementwise", "fused"), "gradcore.custom")
-_PLACES["profile"] = "gradcore.memory.profiler"
 
 
 def __getattr__(name: str) -> _typing.Any:

@@ -113,19 +113,26 @@ class Found:
 
     def __init__(self) -> None:
         self.flags: list[dict[Backend, Any]] = []
+        self.running: dict[Backend, Any] = {}  # of the backward pass that is going on
         self.names: dict[int, str] = {}  # what was wrong, where the CPU knows it
 
     def note(self, loss: Tensor | None, grads: dict[Any, Any]) -> None:
         """Look at the loss and the gradients of one backward pass, without waiting for a GPU."""
-        flags: dict[Backend, Any] = {}
-        for name, value in [("the loss", loss), *[(_name(leaf), g) for leaf, g in grads.items()]]:
-            for _, array in _arrays((value,)):
-                backend = backend_of(array)
-                flag = (
-                    self._flag_on_cpu(name, array) if type(array) is np.ndarray else ~backend.np.isfinite(array).all()
-                )
-                flags[backend] = flag if backend not in flags else flags[backend] | flag
-        self.flags.append(flags)
+        self._look("the loss", loss)
+        for leaf, g in grads.items():
+            self.look(leaf, g)
+        self.flags.append(self.running)
+        self.running = {}
+
+    def look(self, leaf: Any, g: Any) -> None:
+        """Look at one gradient of the backward pass that is going on."""
+        self._look(_name(leaf), g)
+
+    def _look(self, name: str, value: Any) -> None:
+        for _, array in _arrays((value,)):
+            backend, flags = backend_of(array), self.running
+            flag = self._flag_on_cpu(name, array) if type(array) is np.ndarray else ~backend.np.isfinite(array).all()
+            flags[backend] = flag if backend not in flags else flags[backend] | flag
 
     def _flag_on_cpu(self, name: str, array: Any) -> bool:
         """A sum of squares is finite if all are, unless it overflows; it costs a fifth of a look at each."""

@@ -31,7 +31,7 @@ class BatchTensor(Traced):
         return whole.update(shape=whole.shape[1:], strides=strides)  # type: ignore[no-any-return]
 
     def rebuilt(self, change: Callable[[Any], Any]) -> BatchTensor:
-        return BatchTensor(self.level, change(self.value))
+        return BatchTensor(self.level, change(self.value))  # type: ignore[arg-type]
 
 
 class Batch:

@@ -29,7 +29,7 @@ class ForwardTensor(Traced):
         return self.primal.aval  # type: ignore[no-any-return]
 
     def rebuilt(self, change: Callable[[Any], Any]) -> ForwardTensor:
-        return ForwardTensor(self.level, change(self.primal), change(self.tangent))
+        return ForwardTensor(self.level, change(self.primal), change(self.tangent))  # type: ignore[arg-type]
 
 
 class Forward:

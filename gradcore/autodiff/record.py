@@ -49,7 +49,7 @@ class Record:
         pull: Pull,
         params: tuple[Any, ...],
         parents: tuple[Any, ...],
-        saved: tuple[Any, ...],
+        saved: Any,
         avals: Any,
         serial: int,
         code: CodeType,
@@ -66,6 +66,10 @@ class Record:
 
     def site(self) -> str:
         return describe_site(self.code, self.offset)
+
+    def with_saved(self, saved: tuple[Any, ...]) -> Record:
+        """A copy of this record that holds other values."""
+        return Record(self.pull, self.params, self.parents, saved, self.avals, self.serial, self.code, self.offset)
 
 
 class Port:
@@ -220,15 +224,16 @@ def walk(
     free: bool = True,
     raw: bool = False,
     since: int = 0,
+    grads: dict[Any, Any] | None = None,
 ) -> dict[Any, Any]:
     """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
 
     Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
-    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Records older than
-    the serial `since` are leaves too.
+    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Records older
+    than the serial `since` are leaves too.  Cotangents are collected in `grads`, if that is given.
     """
     pull = _watched(pull) if state.hooks else pull
-    grads: dict[Any, Any] = {}
+    grads = {} if grads is None else grads
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
     regions: set[ref[Region]] = set()  # of which values were computed again; they die as the walk passes them
     for node, g in seeds:
@@ -239,12 +244,10 @@ def walk(
             if -number < since:
                 break
             g = grads.pop(record)
-            saved = record.saved
-            if type(saved) is not tuple:
-                record.saved = _taken(record, saved, regions)
+            full: Any = record if type(record.saved) is tuple else _filled(record, regions)
             try:
                 short = record.pull.raw if raw else None
-                parts = pull(record, g) if short is None else short(record, g)
+                parts: Any = pull(full, g) if short is None else short(full, g)
             except (MemoryError, KernelError) as error:
                 error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
                 raise
@@ -257,19 +260,17 @@ def walk(
                     continue
                 kind = type(parent)
                 if kind is Leaf and parent.assigned > record.serial:
-                    raise _assigned(record, parent)
+                    raise assigned_after(record, parent)
                 if kind is Port or parent in grads:
                     _deposit(grads, waiting, parent, part, add)
                 else:
                     grads[parent] = part
                     if kind is Record:
                         heappush(waiting, (-parent.serial, parent))
-            parts = part = None  # cotangents go as soon as they are consumed
+            full = g = parts = part = None  # values and cotangents go as soon as they are consumed
             if free:
                 record.saved = FREED
                 record.parents = ()
-            else:
-                record.saved = saved
     finally:
         for region in regions:
             if (left := region()) is not None:
@@ -277,12 +278,13 @@ def walk(
     return grads
 
 
-def _taken(record: Record, saved: Any, regions: set[ref[Region]]) -> tuple[Any, ...]:
-    """The saved values of a record that has them no more, or not now."""
-    if saved is FREED:
-        raise _freed(record)
-    regions.add(ref(saved.region.root()))
-    return saved.take()  # type: ignore[no-any-return]
+def _filled(record: Record, regions: set[ref[Region]]) -> Record:
+    """A copy of a record that has no saved values now, or no more: with those that its region computes again."""
+    kept: Any = record.saved
+    if kept is FREED:
+        raise freed(record)
+    regions.add(ref(kept.region.root()))
+    return record.with_saved(kept.take())
 
 
 def _watched(pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:
@@ -314,7 +316,7 @@ def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: 
         grads[record] = (*ports[: node.index], new, *ports[node.index + 1 :])
 
 
-def _freed(record: Record) -> GraphFreedError:
+def freed(record: Record) -> GraphFreedError:
     return GraphFreedError(
         f"backward() reached '{record.pull.op.name}' (recorded at {record.site()}) a second time, but the first "
         "backward() freed its saved values; run the forward pass again, or add the losses and call backward() once"
@@ -327,7 +329,7 @@ def _explained(record: Record, error: Exception) -> RuleError:
     return RuleError(f"{message}\n  forward: {record.site()}")
 
 
-def _assigned(record: Record, leaf: Leaf) -> AssignedError:
+def assigned_after(record: Record, leaf: Leaf) -> AssignedError:
     return AssignedError(
         f"parameter {leaf.name or 'without a name'} was assigned after the forward pass had read it, so its gradient "
         f"would belong to another value\n  read by '{record.pull.op.name}': {record.site()}\n"

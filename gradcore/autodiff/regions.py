@@ -22,6 +22,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import RLock
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -82,9 +83,10 @@ class Kept:
 
     def take(self) -> tuple[Any, ...]:
         """The values; they are computed again where the region has not done so yet."""
-        if self.values is None:
-            self.region.recompute(self.depth)
-        values, self.values = self.values, None
+        with self.region.lock:
+            if self.values is None:
+                self.region.recompute(self.depth)
+            values, self.values = self.values, None
         assert values is not None
         return values
 
@@ -101,6 +103,7 @@ class Region:
         top = state.regions[-1] if state.regions else None
         self.depth = len(state.levels)
         self.parent: Region | None = top if top is not None and top.depth == self.depth else None
+        self.lock: RLock = self.parent.lock if self.parent else RLock()  # threads may share what `vjp` returns
         self.saves, self.watch = saves, watch or (top.watch if top is not None else None)
         self.first = next(_numbers)
         self.steps: list[Step] = []
@@ -109,6 +112,9 @@ class Region:
         self.table: dict[int, Slot] = self.parent.table if self.parent else {}
         self.kept: list[ref[Kept]] = []
         self.children: list[ref[Region]] = []
+        self.open = True
+        if self.parent is not None:
+            self.parent.children.append(ref(self))
 
     # --- the first run ------------------------------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Region:
         """Write down that an op was performed."""
         operands = tuple([value if isinstance(value, SCALARS) else self.find(value) or value for value in values])
         viewed = None if op.alias is None else op.alias(*map(aval_of, values), *params)
-        base = None if viewed is None or not isinstance(operands[viewed], Slot) else operands[viewed]
+        base: Any = None if viewed is None or not isinstance(operands[viewed], Slot) else operands[viewed]
         results = tuple([Slot(out, op, base) for out in outs])
         self.table.update(zip(map(id, outs), results, strict=True))
         step = Step(op, params, operands, results)
@@ -195,15 +201,17 @@ class Region:
 
     def close(self) -> None:
         """Find out what the parent has to fill, and hold of the rest only what leads to something."""
-        targets = {slot for kept in _alive(self.kept) for slot in kept.slots}
-        targets |= {slot for child in _alive(self.children) for slot in child.wanted}
-        _, sources = self._leading_to(targets, self._is_input)
-        self.wanted = {slot for slot in sources if slot not in self.held}
+        sources = self._sources()
+        self.open, self.wanted = False, sources - self.held.keys()
         self.held = {slot: array for slot, array in self.held.items() if slot in sources}
         if self.parent is None:
             self.table.clear()
-        else:
-            self.parent.children.append(ref(self))
+
+    def _sources(self) -> set[Slot]:
+        """What a backward pass starts from: kept results, and inputs."""
+        targets = {slot for kept in _alive(self.kept) for slot in kept.slots}
+        targets |= {slot for child in _alive(self.children) for slot in child.wanted}
+        return self._leading_to(targets, self._is_input)[1]
 
     def _is_input(self, slot: Slot) -> bool:
         return slot.number < self.first or slot in self.held or slot in self.wanted
@@ -231,13 +239,17 @@ class Region:
             for slot in done:
                 arrays.pop(slot, None)
         for kept in every:
-            kept.values = tuple([_changed(value, lambda v: arrays[v] if type(v) is Slot else v) for value in kept.hollow])
+            kept.values = tuple(
+                [_changed(value, lambda v: arrays[v] if type(v) is Slot else v) for value in kept.hollow]
+            )
         for child in children:
             child.held.update({slot: arrays[slot] for slot in child.wanted if slot in arrays})
         self._release()
 
     def _fetch(self, depth: int) -> None:
         """Hold the inputs: those that are alive, and the others once the parent has computed them again."""
+        if self.open:  # the function calls backward()
+            self.wanted |= self._sources() - self.held.keys()
         self.held |= {slot: array for slot in self.wanted if (array := self._at_hand(slot)) is not None}
         if self.parent is not None and not self.wanted <= self.held.keys():
             self.parent.recompute(depth)
@@ -270,11 +282,12 @@ class Region:
 
     def forget(self) -> None:
         """A walk is over: let go of what it has left, here and in the regions inside."""
-        for kept in _alive(self.kept):
-            kept.values = None
-        self._release()
-        for child in _alive(self.children):
-            child.forget()
+        with self.lock:
+            for kept in _alive(self.kept):
+                kept.values = None
+            self._release()
+            for child in _alive(self.children):
+                child.forget()
 
 
 def _alive(references: Sequence[ref[Item]]) -> list[Item]:

@@ -51,7 +51,7 @@ class TapeTensor(Traced):
         return self.value.aval  # type: ignore[no-any-return]
 
     def rebuilt(self, change: Callable[[Any], Any]) -> TapeTensor:
-        return TapeTensor(self.level, change(self.value), self.node)
+        return TapeTensor(self.level, change(self.value), self.node)  # type: ignore[arg-type]
 
 
 class Tape:
@@ -174,18 +174,17 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             "backward() frees its graph as it goes, and its gradients are constants: for derivatives of a gradient "
             "(create_graph) nest gradcore.grad(f), to pull back several times (retain_graph) use gradcore.vjp(f, x)"
         )
-    if isinstance(tensor, Traced):
-        raise GradcoreError(
-            f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
-            "there, or call backward() outside the transform"
-        )
-    if tensor.node is None:
-        raise GradcoreError(
-            "backward() was called on a tensor that records no gradient: nothing that it was computed from has "
-            "requires_grad=True (or it was computed under no_grad, or detached)"
-        )
-    seed = _seed(tensor, gradient)
-    grads = walk(((tensor.node, seed),), pull_base, add_base, raw=type(seed) is np.ndarray and not switch.busy)
+    seed = seed_of(tensor, gradient)
+    accumulate(tensor, walk(((tensor.node, seed),), pull_base, add_base, raw=is_raw(seed)))
+
+
+def is_raw(seed: Any) -> bool:
+    """May a walk from this cotangent take the generated short cuts?"""
+    return type(seed) is np.ndarray and not switch.busy
+
+
+def accumulate(tensor: Tensor, grads: dict[Any, Any]) -> None:
+    """Add what a walk from `tensor` has found to the `.grad` of the leaves."""
     if state.watch is not None:
         state.watch.note(tensor, grads)
     for leaf, g in grads.items():
@@ -196,7 +195,18 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             cell.tensor = Tensor(g)
 
 
-def _seed(tensor: Tensor, gradient: Any) -> Any:
+def seed_of(tensor: Tensor, gradient: Any) -> Any:
+    """The raw cotangent that a backward pass from `tensor` starts with."""
+    if isinstance(tensor, Traced):
+        raise GradcoreError(
+            f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
+            "there, or call backward() outside the transform"
+        )
+    if tensor.node is None:
+        raise GradcoreError(
+            "backward() was called on a tensor that records no gradient: nothing that it was computed from has "
+            "requires_grad=True (or it was computed under no_grad, or detached)"
+        )
     if gradient is None:
         shape = tensor.data.shape
         if shape != () and math.prod(shape) != 1:
@@ -252,8 +262,9 @@ def _lift(g: Any) -> Any:
 
 
 def _lifted(record: Record) -> Record:
-    saved = tuple([v if isinstance(v, (bool, int, float)) else Tensor(v) for v in record.saved])
-    return Record(record.pull, record.params, (), saved, record.avals, 0, record.code, record.offset)
+    values = record.saved if type(record.saved) is tuple else record.saved.take()  # the latter in `explain`
+    saved = tuple([v if isinstance(v, (bool, int, float)) else Tensor(v) for v in values])
+    return record.with_saved(saved)
 
 
 def add_base(a: Any, b: Any) -> Any:
@@ -264,5 +275,10 @@ def add_base(a: Any, b: Any) -> Any:
 
 
 def _accumulate(cell: Cell, g: Any) -> None:
+    cell.assign(Tensor(added_to(cell, g)))
+
+
+def added_to(cell: Cell, g: Any) -> Any:
+    """The sum of what a gradient's cell holds, if anything, and `g`."""
     old = cell.read()
-    cell.assign(Tensor(g if old is None else add_base(old.data, g)))
+    return g if old is None else add_base(old.data, g)

@@ -112,6 +112,8 @@ class NumpyBackend:
         return array
 
     def block_of(self, array: Any) -> Block | None:
+        if not isinstance(array, np.ndarray):
+            return None
         while (below := _below(array)) is not None:
             array = below
         return Block(id(array), array.nbytes, array)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from types import CodeType
 from typing import Any
-from weakref import getweakrefcount
+from weakref import getweakrefs, ref
 
 import numpy as np
 
@@ -116,7 +116,7 @@ class Cell:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
         array = self.tensor.data  # type: ignore[union-attr]
         unshared = sys.getrefcount(self.tensor) == UNSHARED[0] and sys.getrefcount(array) == UNSHARED[1]
-        unshared = unshared and getweakrefcount(array) == 0  # a checkpoint may look for it
+        unshared = unshared and ref not in map(type, getweakrefs(array))  # a checkpoint may look for it
         if unshared and array.base is None and array.flags.c_contiguous and getattr(array.flags, "writeable", True):
             return array
         return backend_of(array).make("empty", array.shape, array.dtype)

@@ -19,7 +19,7 @@ from weakref import ref
 
 import numpy as np
 
-from gradcore.backend import NUMPY, Backend, Device, backend_on, is_cupy
+from gradcore.backend import NUMPY, Backend, Device, backend_on
 from gradcore.core.hooks import Hook, hooked
 from gradcore.core.op import Op
 from gradcore.memory.owners import OTHER, Label, alive
@@ -44,9 +44,18 @@ class Held:
 
 
 class HeldArray(ref[Any]):
-    """The same of a NumPy array, with a weak reference to it."""
+    """The same of a NumPy array, with a weak reference to it.
+
+    It is no plain `ref`: those keep an optimiser step from writing in place (`Cell.destination`), this must not.
+    """
 
     __slots__ = ("dtype", "key", "label", "shape", "size")
+
+    key: int
+    size: int
+    label: Label
+    shape: Any
+    dtype: Any
 
 
 AnyHeld = Held | HeldArray
@@ -91,14 +100,18 @@ class Account(Hook):
     @contextmanager
     def opened(self, resident: bool) -> Iterator[None]:
         """Count while the block runs."""
-        for array, label in alive(self.device) if resident else ():
-            self.meet(array, label)
+        if resident:
+            self._meet_residents()
         self.resident = self.peak = self.live
         try:
             with self.backend.watched(self):
                 yield
         finally:
             self._blocks.clear()
+
+    def _meet_residents(self) -> None:
+        for array, label in alive(self.device):
+            self.meet(array, label)
 
     def meet(self, array: Any, label: Label) -> AnyHeld | None:
         """Count the memory of an array, if that is new; the block that it lives in."""
@@ -156,8 +169,9 @@ class CpuAccount(Account):
         return held
 
     def _died(self, held: Any) -> None:
-        if self._blocks.get(held.key) is held:
-            self.freed(held.key)
+        key = held.key
+        if self._blocks.get(key) is held:
+            self.freed(key)
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         self._meet_all(values, INPUT)
@@ -165,6 +179,7 @@ class CpuAccount(Account):
             self._traced = tracemalloc.get_traced_memory()[1]
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        self.op_peak = 0
         if not outputs or type(outputs[0]) is not np.ndarray:
             return
         before = self.live
@@ -182,9 +197,6 @@ class CpuAccount(Account):
         now, most = tracemalloc.get_traced_memory()
         before, self._traced = self._traced, 0
         return (most - now) // KIBI * KIBI if most > before else 0
-
-    def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
-        self._meet_all(outputs, self.label)
 
     def pulled(self, record: Any, parts: Sequence[Any]) -> None:
         self._meet_all(parts, self.label)
@@ -222,7 +234,7 @@ class CudaAccount(Account):
         self._peak_reserved = max(self._peak_reserved, self.reserved)
 
     def meet(self, array: Any, label: Label) -> AnyHeld | None:
-        block = self.backend.block_of(array) if is_cupy(array) else None
+        block = self.backend.block_of(array)
         if block is None:
             return None
         if block.key not in self._blocks:

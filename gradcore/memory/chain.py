@@ -83,8 +83,10 @@ class Chain:
         if self.costs is not None:
             plain = saved_plan(len(self.stages))
             slower = time_of(self.plan, self.costs) / time_of(plain, self.costs) - 1
-            lines.append(f"peak: {size_text(self.predicted_peak or 0)} ({self.predicted_peak:,} bytes), "
-                         f"{size_text(peak_of(plain, self.costs))} with all saved")
+            lines.append(
+                f"peak: {size_text(self.predicted_peak or 0)} ({self.predicted_peak:,} bytes), "
+                f"{size_text(peak_of(plain, self.costs))} with all saved"
+            )
             lines.append(f"time: {slower:+.0%} by the measured stages")
         if self.budget is not None:
             lines.insert(1, f"budget: {size_text(self.budget)} ({self.budget:,} bytes)")
@@ -150,7 +152,8 @@ def checkpoint_chain(
         >>> x = gc.tensor([0.5], requires_grad=True)
         >>> chain(x).sum().backward()
         >>> print(chain)
-        chain of 10 stages: ((0 (1 2) 3 (4) 5) (6 (7) 8) 9)
+        chain of 10 stages: ((0) (1) (2) 3) ((4) (5) 6) ((7) 8) 9
+        forward steps beyond one each: 15
     """
     stages = list(stages)
     if not stages:

@@ -1,8 +1,8 @@
 """What a plan can begin with, as arrays: the recurrence that the searches go through.
 
-A plan of the stages first..end - 1 begins with `first` saved, or with a region first..next - 1, and goes on with a plan of
-the rest. All that comes later costs the same bytes beyond what is kept, whatever is kept. So the peak of a plan is the
-greatest of
+A plan of the stages first..end - 1 begins with `first` saved, or with a region first..next - 1, and goes on with a
+plan of the rest. All that comes later costs the same bytes beyond what is kept, whatever is kept. So the peak of a plan
+is the greatest of
 
 - what its first part needs (`event`): while it runs, and if it is a saved stage in its backward;
 - the peak of a region's inner plan, beyond what stays with it (`inner`);
@@ -68,10 +68,12 @@ class Choices:
         regions = _greatest(stage.peak_forward, run[first + 1 :] - self.captured[first])
         captured = self.captured[first + 1 :] - self.captured[first]
         rest = captured[:-1] + self.size[first + 1 :]
-        return Parts(np.append(saved, regions), np.append(0, captured), np.append(stage.inner_first + stage.output, rest))
+        return Parts(
+            np.append(saved, regions), np.append(0, captured), np.append(stage.inner_first + stage.output, rest)
+        )
 
     def _recomputation(self, first: int, run: Array) -> Parts:
-        """As `_first_forward`, where `event` is beyond the cotangent and gradients that are live, and lacks the backward."""
+        """As `_first_forward`, with `event` beyond the live cotangent and gradients, and without the backward."""
         stage = self.stages[first]
         regions = _greatest(stage.again_held, run[first + 1 :])
         rest = np.append(stage.inner_again + stage.output, self.size[first + 1 :])

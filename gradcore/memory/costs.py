@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -15,7 +16,7 @@ class StageCosts(NamedTuple):
     Attributes:
         input: bytes of the activation that the stage reads.
         output: bytes of the activation that it returns.
-        captured: kept by a region that contains the stage besides its input, until the region is done (keys, constants).
+        captured: kept besides its input by a region that contains the stage, until it is done (keys, constants).
         inner_first: kept beyond input and output by a saved stage after the first forward.
         inner_again: the same after it was saved in a recomputation.
         inner_last: the same where it is the last stage of its plan.
@@ -29,7 +30,7 @@ class StageCosts(NamedTuple):
         again_dropped: the same where nobody else holds the input, so that it may go early.
         again_saved: the same in a recomputation where it is saved, unless it is the last stage of its plan.
         again_last: the same where it is the last; its output may be left out.
-        peak_backward: most bytes beyond during its backward: gradients of its input and new ones of parameters included.
+        peak_backward: most bytes beyond during its backward: cotangent of its input and new gradients included.
         gradients: bytes of the gradients of parameters that its backward leaves.
     """
 
@@ -102,7 +103,7 @@ def check_costs(costs: Costs) -> None:
             value = getattr(stage, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"costs: {name} of stage {number} must be a number of seconds, got {value!r}")
-    for number, (stage, following) in enumerate(zip(costs.stages, costs.stages[1:], strict=False)):
+    for number, (stage, following) in enumerate(pairwise(costs.stages)):
         if stage.output != following.input:
             sizes = f"{stage.output} bytes, but stage {number + 1} reads {following.input}"
             raise ValueError(f"costs: stage {number} returns {sizes}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradcore.memory.report import Profile
+from gradcore.memory.owners import Holder
+
+if TYPE_CHECKING:
+    from gradcore.memory.report import Profile
 
 
 def as_json(p: Profile) -> dict[str, Any]:
@@ -17,9 +20,14 @@ def as_json(p: Profile) -> dict[str, Any]:
     return {
         **{name: getattr(p, name) for name in figures},
         "held_at_peak": p.by_kind(),
-        "holders_at_peak": [{**h._asdict(), "dtype": h.dtype and str(h.dtype)} for h in p.holders_at_peak],
+        "holders_at_peak": [_holder(holder) for holder in p.holders_at_peak],
         **{name: [row._asdict() for row in getattr(p, name)] for name in tables},
     }
+
+
+def _holder(holder: Holder) -> dict[str, Any]:
+    known = {} if holder.shape is None else {"shape": list(holder.shape), "dtype": str(holder.dtype)}
+    return {**holder._asdict(), **known}
 
 
 def write(path: str | Path, value: Any) -> None:

@@ -75,7 +75,9 @@ def measured_costs(stages: Sequence[Stage], sample: Any) -> Costs:
             return Costs(tuple(_Measured(counted, stages, times, leaves).costs(sample)))
 
 
-def _first_pass(stages: Sequence[Stage], x: Any, device: str) -> tuple[list[tuple[float, float]], list[dict[Any, Aval]]]:
+def _first_pass(
+    stages: Sequence[Stage], x: Any, device: str
+) -> tuple[list[tuple[float, float]], list[dict[Any, Aval]]]:
     """Seconds of forward and backward of each stage, and the gradients that its backward leaves."""
     times, leaves = [], []
     for stage in stages:

@@ -108,10 +108,9 @@ def _objects() -> dict[type | None, list[Any]]:
 
 def alive(device: Device | str) -> Iterator[tuple[Any, Label]]:
     """Arrays on a device that tensors, cells and records hold, and labels: of an array that comes twice, the first."""
-    place = str(backend_on(device).device)
+    backend = backend_on(device)
     for array, label in _labelled(_objects()):
-        on = "cpu" if type(array) is np.ndarray else f"cuda:{array.device.id}" if is_cupy(array) else ""
-        if on == place:
+        if backend.block_of(array) is not None:
             yield array, label
 
 
@@ -141,8 +140,8 @@ def _labelled(objects: dict[type | None, list[Any]]) -> Iterator[tuple[Any, Labe
 
 def saved_by(record: Record) -> Iterator[tuple[Any, Label]]:
     """What a record keeps for the backward pass.  Operands that no gradient goes to are the user's input."""
-    kept = record.saved
-    values = (*kept.hollow, *(kept.values or ())) if type(kept) is Kept else kept if type(kept) is tuple else ()
+    kept: Any = record.saved
+    values = (*kept.hollow, *(kept.values or ())) if isinstance(kept, Kept) else kept if type(kept) is tuple else ()
     op, code, offset = record.pull.op, record.code, record.offset
     activation = Label("saved activation", "", op.name, code, offset)
     given = Label("input", "", op.name, code, offset)

@@ -1,7 +1,7 @@
 """The exact peak and time of a plan, by going through everything that it does.
 
-Bytes are counted beyond what was live when the chain was called. So the chain's own input is not counted; its result is, to
-the end, and so is the cotangent that the user's code gives to it.
+Bytes are counted beyond what was live when the chain was called. So the chain's own input is not counted. Its result
+is, to the end, and so is the cotangent that the user's code gives to it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from gradcore.memory.costs import Costs, StageCosts
-from gradcore.memory.sizes import size_text
 from gradcore.memory.schedule import Plan, check_plan, first_stage, last_stage, walk
+from gradcore.memory.sizes import size_text
 
 
 class Event(NamedTuple):
@@ -39,12 +39,14 @@ class Event(NamedTuple):
     work: int
     ending: int | None
 
+    def held(self, costs: Costs) -> dict[str, int]:
+        """All that is live, by name; it adds up to `bytes`."""
+        held = {"kept before it": self.kept, "its saved values": self.own, "workspace": self.work}
+        return held if self.ending is None else held | _live_in_backward(costs, self.ending)
+
     def describe(self, costs: Costs) -> str:
         """What holds the memory, in words."""
-        held = {"kept before it": self.kept, "its saved values": self.own, "workspace": self.work}
-        if self.ending is not None:
-            held |= _live_in_backward(costs, self.ending)
-        sizes = ", ".join(f"{name} {size_text(size)}" for name, size in held.items() if size)
+        sizes = ", ".join(f"{name} {size_text(size)}" for name, size in self.held(costs).items() if size)
         return f"{self.what} of stage {self.stage}: {sizes or 'nothing'}"
 
 
@@ -57,9 +59,9 @@ def peak_of(plan: Plan, costs: Costs) -> int:
     Example:
         >>> from gradcore.memory.costs import Costs, StageCosts
         >>> zero = StageCosts(*[0] * len(StageCosts._fields))
-        >>> costs = Costs((zero._replace(inner_first=8, inner_last=8, input=1, output=1),) * 3)
-        >>> peak_of((0, 1, 2), costs), peak_of(((0, 1), 2), costs)  # the result, its cotangent, and what is saved
-        (28, 20)
+        >>> costs = Costs((zero._replace(inner_first=8, inner_again=8, inner_last=8, input=1, output=1),) * 3)
+        >>> peak_of((0, 1, 2), costs), peak_of(((0,), (1,), 2), costs)
+        (28, 12)
     """
     return max(event[0] for event in _events(plan, costs))
 
@@ -88,7 +90,7 @@ def peak_event(plan: Plan, costs: Costs) -> Event:
 
 @lru_cache(maxsize=8)
 def base_bytes(costs: Costs) -> tuple[int, ...]:
-    """For each stage, what is live in its backward whatever the plan is: cotangents, gradients and the chain's result."""
+    """For each stage, what is live in its backward with any plan: cotangents, gradients and the chain's result."""
     return tuple(sum(_live_in_backward(costs, stage).values()) for stage in range(len(costs.stages)))
 
 
@@ -122,8 +124,9 @@ def _forward(plan: Plan, costs: Costs, base: tuple[int, ...], regions: list[tupl
     for part in plan:
         if isinstance(part, tuple):
             held = 0
-            for number, stage in _stages(part, costs):
-                own = held + (stage.input if number > first_stage(part) else 0)
+            first = first_stage(part)
+            for number, stage in enumerate(costs.stages[first : last_stage(part) + 1], first):
+                own = held + (stage.input if number > first else 0)
                 yield kept + own + stage.peak_forward, "forward", number, kept, own, stage.peak_forward, None
                 held += stage.captured
             regions.append((part, kept + held))
@@ -143,8 +146,9 @@ def _recomputation(
     live = base[last]
     for part in plan:
         if isinstance(part, tuple):
-            for number, stage in _stages(part, costs):
-                own, work = (stage.input, stage.again_dropped) if number > first_stage(part) else (0, stage.again_held)
+            first = first_stage(part)
+            for number, stage in enumerate(costs.stages[first : last_stage(part) + 1], first):
+                own, work = (stage.input, stage.again_dropped) if number > first else (0, stage.again_held)
                 yield live + kept + own + work, "recomputation", number, kept, own, work, last
             regions.append((part, kept))
             kept += costs.stages[last_stage(part)].output
@@ -164,8 +168,3 @@ def _saved_again(stage: StageCosts, is_last: bool) -> tuple[int, int, bool]:
 
 def _backward(number: int, kept: int, own: int, work: int, base: tuple[int, ...]) -> _Raw:
     return base[number] + kept + own + work, "backward", number, kept, own, work, number
-
-
-def _stages(region: Plan, costs: Costs) -> Iterator[tuple[int, StageCosts]]:
-    numbers = range(first_stage(region), last_stage(region) + 1)
-    return ((number, costs.stages[number]) for number in numbers)

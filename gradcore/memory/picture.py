@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradcore.memory.report import Profile
 from gradcore.memory.sizes import size_text
+
+if TYPE_CHECKING:
+    from gradcore.memory.report import Profile
 
 COLORS = {"forward": "#3b75af", "backward": "#c5523f", "recomputation": "#d9a441", "optimiser": "#519e3e"}
 

@@ -17,7 +17,7 @@ from gradcore.core.state import INTERNAL
 from gradcore.memory.accounting import Account, new_account
 from gradcore.memory.modules import followed
 from gradcore.memory.owners import OTHER, Label, alive, raw
-from gradcore.memory.report import Profile, Site, Span, Top
+from gradcore.memory.report import Profile, Site, Top
 
 PHASES = {"walk": "backward", "Region.recompute": "recomputation", "Optimizer.step": "optimiser"}  # our functions
 MADE = {"backward": "gradient", "optimiser": "optimiser state"}  # what the results of these phases are
@@ -28,7 +28,7 @@ class Recorder(Hook):
     """Tells an account whose the blocks are, and notes each op.
 
     Attributes:
-        spans: ops in the order in which they ran.
+        spans: ops in the order in which they ran, as the fields of a Span.
         sites: where they ran.
         top: the last moment at which the peak rose, inside an op.
         modules: paths of those that are at work, the innermost last.
@@ -36,7 +36,7 @@ class Recorder(Hook):
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.spans: list[Span] = []
+        self.spans: list[tuple[Any, ...]] = []
         self.sites: dict[Any, Site] = {}
         self.top: Top | None = None
         self.modules: list[str] = []
@@ -67,7 +67,7 @@ class Recorder(Hook):
         extra = account.op_peak - allocated
         if account.peak > self._peak and account.events is not None:
             self.top = Top(account.peak, len(account.events), account.peak - account.live, site.working)
-        self.spans.append(Span(site, self._start, seconds, allocated, extra, account.live + extra))
+        self.spans.append((site, self._start, seconds, allocated, extra, account.live + extra))
 
     def _claim(self, outputs: Sequence[Any], site: Site) -> None:
         """Among the blocks that an op asked for on CUDA, its results are no workspace."""
@@ -77,7 +77,6 @@ class Recorder(Hook):
                 held.label, held.shape, held.dtype = site.result, output.shape, output.dtype
 
     def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
-        self.account.recorded(record, outputs)
         module = self._module_of[record.serial] = self._now.module if self._now is not None else ""
         saved = record.saved
         if type(saved) is tuple:
@@ -103,15 +102,11 @@ class Recorder(Hook):
     def pulled(self, record: Any, parts: Sequence[Any]) -> None:
         site = self._pull_site(record.pull.op.name)
         self._pulled.pop()
-        self.account.label = site.result
-        self.account.pulled(record, parts)
-        self.account.label = OTHER
         for parent, part in zip(record.parents, parts, strict=False):
-            if type(parent) is Leaf:
-                for array in raw((part,)):
-                    held = self.account.meet(array, site.result)
-                    if held is not None and _is_free(held.label):
-                        held.label = site.result._replace(name=parent.grad.name)
+            for array in raw((part,)):
+                held = self.account.meet(array, site.result)
+                if type(parent) is Leaf and held is not None and _is_free(held.label):
+                    held.label = site.result._replace(name=parent.grad.name)
 
     def _pull_site(self, op: str) -> Site:
         record = self._pulled[-1]

@@ -102,7 +102,7 @@ class SavedRow(NamedTuple):
 
     op: str
     line: str
-    count: int
+    times: int
     bytes: int
 
 
@@ -141,7 +141,7 @@ class Profile:
         self.seconds, self.start = perf_counter() - start, start
         self.peak, self.peak_reserved = account.peak, account.peak_reserved
         self.resident, self.live = account.resident, account.live
-        self.spans = recorder.spans
+        self.spans = [Span(*fields) for fields in recorder.spans]
         self.holders_at_peak = _holders(events, recorder.top, self.peak)
         self.timeline = _timeline(events, self.spans, start)
         self.ops = _op_rows(self.spans)
@@ -255,7 +255,7 @@ def _saved_rows(sites: Iterable[Site]) -> list[SavedRow]:
         if site.count:
             key = site.op, site.line
             old = rows.get(key) or SavedRow(*key, 0, 0)
-            rows[key] = SavedRow(*key, old.count + site.count, old.bytes + site.bytes)
+            rows[key] = SavedRow(*key, old.times + site.count, old.bytes + site.bytes)
     return sorted(rows.values(), key=lambda row: -row.bytes)
 
 

@@ -10,8 +10,8 @@ from gradcore.memory.schedule import Action, Plan, actions, check_count
 def revolve(length: int, slots: int) -> list[Action]:
     """Schedule of the fewest forward steps for equal stages, with one stage saved at any time.
 
-    This is the binomial schedule of Griewank and Walther, "Algorithm 799: revolve" (2000). Of all schedules that keep at
-    most `slots` inputs of stages it has the fewest steps: `revolve_extra(length, slots)` beyond one forward pass.
+    This is the binomial schedule of Griewank and Walther, "Algorithm 799: revolve" (2000). Of all schedules that keep
+    at most `slots` inputs of stages it has the fewest steps: `revolve_extra(length, slots)` beyond one forward pass.
 
     Args:
         length: number of stages.
@@ -29,11 +29,11 @@ def revolve(length: int, slots: int) -> list[Action]:
 
 
 def revolve_plan(length: int, slots: int) -> Plan:
-    """The plan of `revolve`: a region of some stages, which are run again with the same slots, then the rest with one less.
+    """The plan of `revolve`: a region, whose stages run again with the same slots, then the rest with a slot less.
 
     Example:
         >>> revolve_plan(6, 2)
-        (((0,), 1), ((2,), 3), (4,), 5)
+        (((0,), (1,), 2), ((3,), 4), 5)
     """
     _check("revolve_plan", length, slots)
     unfinished: list[tuple[list[int | Plan], int, int, int]] = [([], 0, length, slots)]
@@ -52,10 +52,10 @@ def revolve_plan(length: int, slots: int) -> Plan:
 def revolve_extra(length: int, slots: int) -> int:
     """Steps of `revolve(length, slots)` beyond one forward pass.
 
-    Let `reach(s, r) = C(s + r, s)`: the most stages that s slots can go back through when no stage runs more than r extra
-    times. A region followed by the rest gives `reach(s, r) = reach(s, r - 1) + reach(s - 1, r)`, Pascal's triangle. Of l
-    stages, `reach(s, k)` run at most k extra times for every k < r, where r is the smallest with l <= reach(s, r); so the sum
-    of all is `r * l - sum(reach(s, k) for k < r) = r * l - C(s + r, r - 1)` (Griewank and Walther 2000).
+    Let `reach(s, r) = C(s + r, s)`: the most stages that s slots can go back through when no stage runs more than r
+    extra times. A region and the rest of the chain give `reach(s, r) = reach(s, r - 1) + reach(s - 1, r)`. Let r be the
+    smallest with `l <= reach(s, r)`. For every k < r, `reach(s, k)` of the l stages run at most k extra times. So the
+    sum of all is `r * l - sum(reach(s, k) for k < r) = r * l - C(s + r, r - 1)` (Griewank and Walther).
 
     Example:
         >>> revolve_extra(24, 3), revolve_extra(1000, 1)

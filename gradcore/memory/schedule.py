@@ -1,10 +1,10 @@
 """Plans of a chain of stages, and the schedule of actions that each of them stands for.
 
-Stage i takes activation i to activation i + 1. A plan says what the forward pass keeps; it is a tuple of parts, in order:
+Stage i takes activation i to activation i + 1. A plan says what the forward pass keeps. It is a tuple, in order:
 
 - a number is a stage that is *saved*: it runs and everything that its backward needs is kept;
-- a tuple is a *region*: its stages run, and only the input of the first is kept. Before the backward of the region they run
-  again, following the plan that the tuple is.
+- a tuple is a *region*: its stages run, and only the input of the first is kept. Before the backward of the region they
+  run again, following the plan that the tuple is.
 
 So `((0, 1), (2,), 3)` runs stages 0, 1 and 2 in two regions and saves stage 3. A plan ends in a saved stage, since the
 backward of its last stage comes at once. Any number of regions may lie in each other: nothing here is recursive.
@@ -24,9 +24,9 @@ class Action(NamedTuple):
     """One step of a schedule.
 
     Attributes:
-        kind: "forward" (run the stage, keep only its output), "keep" (the input of the stage is kept from now on), "save" (run
-            the stage, keeping everything), "restore" (go back to the kept input of the stage), "backward" (of a saved stage)
-            or "free" (the kept input of the stage goes).
+        kind: "forward" (run the stage, keep only its output), "keep" (the input of the stage is kept from now on),
+            "save" (run the stage, keeping everything), "restore" (go back to the kept input of the stage), "backward"
+            (of a saved stage) or "free" (the kept input of the stage goes).
         stage: its number.
     """
 
@@ -69,7 +69,7 @@ def last_stage(plan: Plan) -> int:
 
 
 def check_plan(plan: Plan, length: int | None = None) -> None:
-    """Raise ValueError unless the plan has stages 0, 1, … (of a chain of this length) and each plan in it ends in a number."""
+    """Raise ValueError unless the stages are 0, 1, … (to length - 1) and every plan in the plan ends in a number."""
     pending = [plan]
     while pending:
         part = pending.pop()
@@ -169,8 +169,9 @@ def saved_plan(length: int) -> Plan:
 
 
 def sqrt_plan(length: int) -> Plan:
-    """Regions of about sqrt(length) stages, the last stages saved: Chen, Xu, Zhang and Guestrin, "Training deep nets with
-    sublinear memory cost" (2016).
+    """Regions of about sqrt(length) stages, the last stages saved.
+
+    After Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost" (2016).
 
     Example:
         >>> sqrt_plan(7)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradcore.memory.owners import Holder
-from gradcore.memory.report import Profile
 from gradcore.memory.sizes import size_text
+
+if TYPE_CHECKING:
+    from gradcore.memory.report import Profile
 
 ROWS = 10  # of each table; the rest is in `json()`
 
@@ -23,10 +26,11 @@ def _lines(p: Profile) -> Iterator[str]:
         yield f"CuPy's pool held {size_text(p.peak_reserved)}"
     kinds = [(kind, size_text(size), f"{size / max(p.peak, 1):.0%}") for kind, size in p.by_kind().items()]
     yield from table(("held at the peak", "bytes", "share"), kinds)
-    holders = [(_holder(h), size_text(h.bytes), _short(h.line)) for h in p.holders_at_peak]
-    yield from table(("the largest holders", "bytes", "line"), holders, left=(0, 2))
-    saved = [(r.op, str(r.count), size_text(r.bytes), _short(r.line)) for r in p.saved]
-    yield from table(("saved for backward", "times", "bytes", "line"), saved, left=(0, 3))
+    several = len({r.line for r in p.saved}) > 1  # one line for all tells nothing
+    holders = [(_holder(h), size_text(h.bytes), _short(h.line) if several else "") for h in p.holders_at_peak]
+    yield from table(("the largest holders", "bytes", "line" if several else ""), holders, left=(0, 2))
+    saved = [(r.op, str(r.times), size_text(r.bytes), _short(r.line) if several else "") for r in p.saved]
+    yield from table(("saved for backward", "times", "bytes", "line" if several else ""), saved, left=(0, 3))
     ops = [(r.op, r.phase, str(r.calls), _ms(r.seconds), size_text(r.allocated), size_text(r.workspace)) for r in p.ops]
     yield from table(("op", "phase", "calls", "ms", "results", "workspace"), ops, left=(0, 1))
     rows = sorted(p.modules, key=lambda r: -r.saved)

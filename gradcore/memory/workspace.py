@@ -34,16 +34,14 @@ def workspace(op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: S
             key += value.shape, value.strides, value.dtype
         else:
             key.append(type(value))
-    known = op.cache.get("workspace")
-    if known is None:
-        known = op.cache["workspace"] = {}
+    known: dict[Any, int] = op.cache.setdefault("workspace", {})
     kind = tuple(key)
     found = known.get(kind)
     if found is None:
         if tracemalloc.is_tracing():
             return 0
         found = known[kind] = _measured(op, values, params, outputs, reused)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _measured(op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: Sequence[Any], reused: bool) -> int:

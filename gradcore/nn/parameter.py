@@ -101,5 +101,7 @@ class Buffer(_Held):
 
     __slots__ = ()
 
+    role = "buffer"
+
     def __init__(self, data: Any) -> None:
         super().__init__(data if isinstance(data, Tensor) else tensor(data))

@@ -103,9 +103,13 @@ class Group:
 
     def _counted(self, cell: Cell) -> Any:
         """The number of this step, which becomes an operand: the last of the hyperparameters."""
-        count = ops.add(cell.read(), 1.0)
-        self.operands[len(self.hyper)] = count if self.wide == count.dtype else ops.cast(count, self.wide)
+        count, self.operands[len(self.hyper)] = self.numbered(cell)
         return count
+
+    def numbered(self, cell: Cell) -> tuple[Any, Any]:
+        """The number of the next step, as it is counted and as the op takes it."""
+        count = ops.add(cell.read(), 1.0)
+        return count, count if self.wide == count.dtype else ops.cast(count, self.wide)
 
     def _stale(self) -> bool:
         """The quick look before each step: is any gradient not as it was when the lists were made?"""
@@ -126,7 +130,7 @@ class Group:
     def _rebuild(self, kinds: list[Any]) -> None:
         every = list(zip(self.parameters, self.grads, self.slots, kinds, strict=True))
         for p, _, _, kind in every:
-            self._check(p, *kind)
+            self.check(p, *kind)
         self.kinds = kinds
         chosen = [(p, grad, slots) for p, grad, slots, (dtype, *_) in every if dtype is not None]
         self.written = [cell for p, _, slots in chosen for cell in (p, *slots)]
@@ -134,7 +138,7 @@ class Group:
         self.operands = [*shared, *[cell for p, grad, slots in chosen for cell in (p, grad, *slots)]]
         self.size = sum(math.prod(p.read().shape) for p, _, _ in chosen)
 
-    def _check(self, parameter: Cell, dtype: Any, shape: Any, place: str) -> None:
+    def check(self, parameter: Cell, dtype: Any = None, shape: Any = None, place: str | None = None) -> None:
         """A step computes in the dtype and on the device of the optimiser's state and keeps every shape."""
         value, name = parameter.read(), parameter.name or "without a name"
         device = value.aval.device

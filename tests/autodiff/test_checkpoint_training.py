@@ -1,19 +1,14 @@
-"""Checkpoints in training: shared weights, cells, modules, exceptions, modes that watch, threads, captured steps."""
-
-import threading
+"""Checkpoints in training: shared weights, cells, modules, several losses, captured steps."""
 
 import numpy as np
 import pytest
 
 import gradcore as gc
 from gradcore.compile import Program
-from gradcore.core.cell import Cell, update
+from gradcore.core.cell import Cell
 from gradcore.core.errors import GraphFreedError
 from gradcore.core.graph import Graph
-from gradcore.core.hooks import Hook, hooked
-from gradcore.core.op import OPS
 from gradcore.core.state import state, switch
-from gradcore.testing import gradcheck
 
 from .test_checkpoint import assert_same, plain, values
 
@@ -144,7 +139,7 @@ def test_a_captured_training_step():
     assert_same(got, want)
     assert network.norm.calls == 3
     again = [node.op.name for node in graphs[0].nodes if node.recomputed]
-    assert {"dropout", "layer_norm"} <= set(again) and "mse" not in again and "linear" in again
+    assert {"relu", "layer_norm"} <= set(again) and not {"mse", "dropout"} & set(again)  # no vjp reads what these give
     assert str(graphs[0]).count("(recomputed)") == len(again)
     trained(plain, wrap=compiled)
     assert "(recomputed)" not in str(graphs[1])
@@ -298,17 +293,19 @@ def test_cells_are_assigned_once_and_read_as_they_were():
 
 
 def test_a_result_in_a_cell_is_not_overwritten_in_place():
-    """`update` writes into an array that only the cell holds; one that a region looks for is not such an array."""
+    """A step writes into an array that only the cell holds; one that a region looks for is not such an array."""
 
     def run(region):
-        x, cell = leaf(1000), Cell(gc.tensor(np.zeros(1000)))
+        x, p = leaf(1000), gc.nn.Parameter(values(1000))
+        optimizer = gc.optim.SGD([p], lr=0.5)
+        (p * 2).sum().backward()
         y = region(lambda x: gc.exp(gc.sin(x)))(x)
-        cell.assign(y)
+        p.assign(y)
         loss = y.sum()
         del y
-        update(OPS["mul"], [cell], [cell, gc.tensor(np.full(1000, 3.0))])
+        optimizer.step()
         loss.backward()
-        return cell.read(), x.grad
+        return p.read(), x.grad
 
     assert_same(run(gc.checkpoint), run(plain))
 
@@ -318,129 +315,10 @@ def test_functional_call():
     x = gc.tensor(values(2, 3, dtype=np.float32))
 
     def loss(region, cells):
-        out, _ = gc.nn.functional_call(layer, cells, x) if False else gc.nn.functional_call(layer, cells, x)
+        out, _ = gc.nn.functional_call(layer, cells, x)
         return gc.sin(region(gc.exp)(out)).sum()
 
     cells = {name: gc.tensor(np.full(p.shape, 0.1, np.float32)) for name, p in layer.named_parameters()}
     assert_same(
         gc.grad(gc.checkpoint(lambda c: loss(gc.checkpoint, c)))(cells), gc.grad(lambda c: loss(plain, c))(cells)
     )
-
-
-# --- exceptions -------------------------------------------------------------------------------------------------------
-
-
-def test_an_exception_in_the_function():
-    def f(x):
-        y = gc.exp(x)
-        if fail:
-            raise ValueError("mine")
-        return gc.sin(y)
-
-    x = leaf(3)
-    outer = gc.checkpoint(lambda x: gc.checkpoint(f)(gc.tanh(x)) * x)
-    fail = True
-    with pytest.raises(ValueError, match="mine"):
-        outer(x)
-    assert state.regions == []
-    fail = False
-    outer(x).sum().backward()
-    assert_same(x.grad, gc.grad(lambda x: (f(gc.tanh(x)) * x).sum())(gc.tensor(x.numpy())))
-
-
-@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_an_exception_in_recomputation(error):
-    """It passes unchanged, a MemoryError says where it was, nothing stays behind, and the next step works."""
-    count = 0
-
-    class Failing(Hook):
-        def before(self, op, values, params):
-            nonlocal count
-            count += op.name == "sin"
-            if count == 2:
-                raise error
-
-    x = leaf(3)
-    f = gc.checkpoint(lambda x: gc.exp(gc.checkpoint(lambda x: gc.tanh(gc.sin(x)))(x * 2)))
-    with hooked(Failing()):
-        loss = f(x).sum()
-        with pytest.raises(error) as caught:
-            loss.backward()
-    notes = "".join(getattr(caught.value, "__notes__", []))
-    if error is MemoryError:
-        assert "computed 'sin' of a checkpoint again; it ran first at" in notes and "gc.tanh(gc.sin(x))" in notes
-    assert x.grad is None
-    f(x).sum().backward()
-    assert_same(x.grad, gc.grad(lambda x: gc.exp(gc.tanh(gc.sin(x * 2))).sum())(gc.tensor(x.numpy())))
-
-
-def test_pull_again_after_an_exception():
-    x = gc.tensor(values(3))
-    y, pull = gc.vjp(gc.checkpoint(exp_sin), x)
-
-    class Failing(Hook):
-        def pulling(self, record, g):
-            if record.pull.op.name == "sin":
-                raise KeyboardInterrupt
-
-    with hooked(Failing()), pytest.raises(KeyboardInterrupt):
-        pull(y)
-    assert_same(pull(y), gc.vjp(exp_sin, x)[1](y))
-
-
-# --- modes and threads ------------------------------------------------------------------------------------------------
-
-
-def test_modes_that_watch():
-    x = leaf(3)
-    with gc.detect_anomaly(), gc.check_saved():
-        gc.checkpoint(lambda x: gc.sqrt(gc.exp(x)))(x).sum().backward()
-    with gc.detect_anomaly(), pytest.raises(gc.core.errors.AnomalyError, match="'log' gave"):
-        gc.checkpoint(lambda x: gc.log(gc.sin(x) * 0))(x).sum().backward()
-    with gc.detect_anomaly(), pytest.raises(gc.core.errors.AnomalyError, match="vjp of 'sqrt'"):
-        gc.checkpoint(lambda x: gc.sqrt(gc.exp(x) * 0))(x).sum().backward()
-
-
-def test_gradcheck():
-    gradcheck(gc.checkpoint(lambda x, y: gc.exp(gc.checkpoint(gc.sin)(x) * y).sum()), [values(3), values(3, seed=1)])
-
-
-def test_explain_shows_the_values():
-    x = leaf(3)
-    texts = []
-    for region in (plain, gc.checkpoint):
-        with gc.keep_values():
-            texts.append(str(gc.explain(region(exp_sin)(x).sum())))
-    assert "exp" in texts[0] and texts[0] == texts[1]
-
-
-def test_two_threads():
-    results, barrier = {}, threading.Barrier(2)
-
-    def work(number):
-        barrier.wait()
-        for _ in range(20):
-            x = leaf(50, seed=number)
-            gc.checkpoint(lambda x: gc.checkpoint(exp_sin)(gc.tanh(x)) * x)(x).sum().backward()
-            results.setdefault(number, []).append(x.grad)
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    [t.start() for t in threads], [t.join() for t in threads]
-    for number in range(2):
-        x = leaf(50, seed=number)
-        (exp_sin(gc.tanh(x)) * x).sum().backward()
-        assert_same(results[number], [x.grad] * 20)
-
-
-def test_one_pull_in_two_threads():
-    x = gc.tensor(values(200))
-    y, pull = gc.vjp(gc.checkpoint(lambda x: gc.checkpoint(exp_sin)(gc.tanh(exp_sin(x))) * x), x)
-    want, found, barrier = pull(y), [], threading.Barrier(2)
-
-    def work():
-        barrier.wait()
-        found.extend([pull(y) for _ in range(30)])
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    [t.start() for t in threads], [t.join() for t in threads]
-    assert_same(found, [want] * 60)

@@ -36,8 +36,10 @@ class Watch(cupy.cuda.MemoryHook):  # type: ignore[misc]
             self.watcher.grown()
 
 
-def block_of(array: Any) -> Block | None:
+def block_of(device: int, array: Any) -> Block | None:
     """The pool's block under an array.  Its size is what was asked for, as far as the array that owns it tells."""
+    if type(array) is not cupy.ndarray or array.device.id != device:
+        return None
     while array.base is not None:
         array = array.base
     memory = array.data.mem

@@ -131,7 +131,7 @@ class CudaBackend:
         return self._guarded("numpy", cupy.asnumpy, (array,), (array,))
 
     def block_of(self, array: Any) -> Block | None:
-        return accounting.block_of(array)
+        return accounting.block_of(self.index, array)
 
     def watched(self, watcher: MemoryWatcher) -> AbstractContextManager[Any]:
         return accounting.Watch(self.index, watcher)
