@@ -172,17 +172,19 @@ class Region:
 
     def assigned(self, value: Any) -> None:
         """A cell took this value: from now on it is a constant, as what cells held before."""
-        _changed(value, self._pinned)
+        _changed(value, self._forgotten)
 
-    def _pinned(self, array: Any) -> Any:
-        slot = self.find(array)
-        if slot is not None:
-            for region in self.chain():
-                region.held[slot] = array
+    def _forgotten(self, array: Any) -> Any:
+        if self.find(array) is not None:
+            del self.table[id(array)]
         return array
 
     def hollow(self, depth: int, saved: tuple[Any, ...]) -> Any:
-        """What a record of the tape at this depth keeps in place of `saved`."""
+        """What a record of the tape at this depth keeps in place of `saved`.
+
+        It is a Kept even where `saved` has nothing from inside, so that a region is computed again when the walk comes
+        to it, and not in the middle: then what a stage needs does not depend on the stages beside it.
+        """
         slots: list[Slot] = []
 
         def emptied(value: Any) -> Any:
@@ -193,8 +195,6 @@ class Region:
             return slot
 
         values = tuple([_changed(value, emptied) for value in saved])
-        if not slots:
-            return saved
         kept = Kept(self, depth, values, slots)
         self.kept.append(ref(kept))
         return kept

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from gradcore.cli import options as o
 from gradcore.cli.output import json_file, output_file
 from gradcore.cli.report import check_picture
+
+if TYPE_CHECKING:
+    from gradcore.cli.settings import Settings
 
 EXAMPLES = """\b
 Examples:
@@ -24,11 +27,9 @@ The trace opens in chrome://tracing and in https://ui.perfetto.dev."""
 
 
 def profile(
-    dataset: Annotated[o.Dataset, typer.Argument(help="Data of scikit-learn.")] = o.Dataset.DIGITS,
-    depth: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="A residual network of so many blocks; --hidden is their width."),
-    ] = None,
+    context: typer.Context,
+    dataset: o.Profiled = o.Dataset.DIGITS,
+    depth: o.Depth = None,
     batch_size: o.BatchSize = None,
     hidden: o.Hidden = None,
     activation: o.ActivationOption = None,
@@ -36,44 +37,17 @@ def profile(
     dtype: o.Dtype = None,
     device: o.Device = "auto",
     seed: o.Seed = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Run the step under several ways to checkpoint and compare memory with time: none, sqrt, "
-            "revolve:SLOTS, budget:SIZE, budget:SHARE%, with commas between.",
-        ),
-    ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps before the one that is profiled.")] = 3,
+    compare: o.Compare = None,
+    steps: o.Steps = 3,
     json: o.Json = None,
-    trace: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", callback=o._named, help="Write a trace for Chrome and Perfetto."),
-    ] = None,
-    plot: Annotated[
-        str | None, typer.Option(metavar="FILE", callback=o._named, help="Draw memory over time here.")
-    ] = None,
+    trace: o.Trace = None,
+    plot: o.MemoryPlot = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Profile the memory of one training step: its peak, who held it, what is saved for the backward pass."""
-    from gradcore.cli.settings import chosen
-
-    given = {
-        "data": dataset.value,
-        "batch_size": batch_size,
-        "hidden": hidden,
-        "activation": activation,
-        "optimizer": optimizer,
-        "dtype": dtype,
-        "seed": seed,
-    }
-    settings = chosen({name: value for name, value in given.items() if value is not None})
-    if depth is not None and not settings.hidden:
-        raise typer.BadParameter("--depth needs the width of a hidden layer; name one with --hidden")
-    if compare is not None and trace is not None:
-        raise typer.BadParameter("--trace is of one step, and --compare runs several; give one of them")
     if plot is not None:
         check_picture(plot)
+    settings = _settings(context.params)
     with ExitStack() as files:
         write = files.enter_context(json_file(json))
         finish_trace = files.enter_context(output_file(trace, "--trace"))
@@ -96,3 +70,16 @@ def profile(
             shown = str(found)
     if not quiet:
         print(shown)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """Settings of the network; options that contradict each other are refused."""
+    from gradcore.cli.settings import FIELDS, chosen
+
+    given = {name: value for name, value in options.items() if name in FIELDS and value is not None}
+    settings = chosen({"data": options["dataset"].value, **given})
+    if options["depth"] is not None and not settings.hidden:
+        raise typer.BadParameter("--depth needs the width of a hidden layer; name one with --hidden")
+    if options["compare"] is not None and options["trace"] is not None:
+        raise typer.BadParameter("--trace is of one step, and --compare runs several; give one of them")
+    return settings

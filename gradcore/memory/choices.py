@@ -51,7 +51,8 @@ class Choices:
             return Parts(*(column[:count] for column in self.forward[first]))
         run, inner, rest = (column[:count] for column in self.again[first])
         event = run + self.base[end - 1]
-        event[0] = max(event[0], self._backward(first, self.stages[first].inner_again))
+        stage = self.stages[first]
+        event[0] = max(event[0], self._backward(first, stage.inner_again, stage.peak_backward_again))
         return Parts(event, inner, rest)
 
     def single(self, first: int) -> int:
@@ -60,11 +61,11 @@ class Choices:
         if first == self.length - 1:
             return max(stage.peak_saved, self.base[first] + stage.inner_first + stage.peak_backward)
         own = stage.inner_last + (stage.output if stage.keeps_output_last else 0)
-        return self.base[first] + max(stage.again_last, own + stage.peak_backward)
+        return self.base[first] + max(stage.again_last, own + stage.peak_backward_again)
 
     def _first_forward(self, first: int, run: Array) -> Parts:
         stage = self.stages[first]
-        saved = max(stage.peak_saved, self._backward(first, stage.inner_first))
+        saved = max(stage.peak_saved, self._backward(first, stage.inner_first, stage.peak_backward))
         regions = _greatest(stage.peak_forward, run[first + 1 :] - self.captured[first])
         captured = self.captured[first + 1 :] - self.captured[first]
         rest = captured[:-1] + self.size[first + 1 :]
@@ -79,9 +80,9 @@ class Choices:
         rest = np.append(stage.inner_again + stage.output, self.size[first + 1 :])
         return Parts(np.append(stage.again_saved, regions), np.zeros_like(rest), rest)
 
-    def _backward(self, number: int, inner: int) -> int:
+    def _backward(self, number: int, inner: int, work: int) -> int:
         stage = self.stages[number]
-        return self.base[number] + inner + (stage.output if stage.keeps_output else 0) + stage.peak_backward
+        return self.base[number] + inner + (stage.output if stage.keeps_output else 0) + work
 
 
 def _column(costs: Costs, name: str) -> Array:

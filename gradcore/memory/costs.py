@@ -31,6 +31,7 @@ class StageCosts(NamedTuple):
         again_saved: the same in a recomputation where it is saved, unless it is the last stage of its plan.
         again_last: the same where it is the last; its output may be left out.
         peak_backward: most bytes beyond during its backward: cotangent of its input and new gradients included.
+        peak_backward_again: the same after a recomputation, where what is captured stays to the end.
         gradients: bytes of the gradients of parameters that its backward leaves.
     """
 
@@ -51,6 +52,7 @@ class StageCosts(NamedTuple):
     again_saved: int
     again_last: int
     peak_backward: int
+    peak_backward_again: int
     gradients: int
 
 

@@ -87,7 +87,7 @@ def _first_pass(
             start = _now(device)
             y = advance(stage, own)
             middle = _now(device)
-            grads = _backward(_nodes(y), [_ones(t) for t in _floating(y)], since)
+            grads = _backward(_nodes(y), [_ones(aval_of(t)) for t in _floating(y)], since)
             times_of_this = middle - start, _now(device) - middle
         times.append(times_of_this)
         inputs = {t.node for t in _tensors(own)}
@@ -126,7 +126,7 @@ class _Measured:
         forward, backward = self.times[number]
         found: dict[str, Any] = {"input": _bytes(x), "time_forward": forward, "time_backward": backward}
         advance(stage, x)  # cells have overlaid values from here on, as they have values of their own in training
-        found |= self._in_region(stage, x)
+        found |= self._in_region(stage, x, number)
         found |= self._saved_again(stage, x)
         found |= self._output_again(stage, x)
         found |= self._saved(stage, x, number)
@@ -140,17 +140,17 @@ class _Measured:
         self.counted.reset_peak()
         return self.counted.live
 
-    def _in_region(self, stage: Stage, x: Any) -> dict[str, Any]:
-        region, start = Region(), self._start()
+    def _in_region(self, stage: Stage, x: Any, number: int) -> dict[str, Any]:
+        region, since, start = Region(), next_serial(), self._start()
         with opened(region):
             y = advance(stage, x)
         peak, stayed = self._beyond(start)
-        size, nodes = _bytes(y), _nodes(y)
+        size, nodes, avals = _bytes(y), _nodes(y), [aval_of(t) for t in _floating(y)]
         del y
         start = self._start()
         region.recompute(-1)
         peak_again, stayed_again = self._beyond(start)
-        del nodes
+        peak_backward, _ = self._backward(number, nodes, [_ones(aval) for aval in avals], since)
         return {
             "output": size,
             "peak_forward": peak,
@@ -158,6 +158,7 @@ class _Measured:
             "again_last": peak_again,
             "inner_last": stayed_again,
             "keeps_output_last": False,  # it is in `inner_last`
+            "peak_backward_again": peak_backward,
         }
 
     def _saved_again(self, stage: Stage, x: Any) -> dict[str, Any]:
@@ -196,15 +197,11 @@ class _Measured:
         since, start = next_serial(), self._start()
         y = advance(stage, x)
         peak, stayed = self._beyond(start)
-        size, nodes, cotangents = _bytes(y), _nodes(y), [_ones(t) for t in _floating(y)]
+        size, nodes, cotangents = _bytes(y), _nodes(y), [_ones(aval_of(t)) for t in _floating(y)]
         result = (y, list(cotangents)) if last else None  # the user holds these to the end
         del y
-        later = set().union(*self.leaves[number + 1 :])
-        shared = [(leaf, _zeros(aval)) for leaf, aval in self.leaves[number].items() if leaf in later]
-        start = self._start()
-        grads = _backward(nodes, cotangents, since, shared)
-        peak_backward, _ = self._beyond(start)
-        own = {t.node for t in _tensors(x)}
+        peak_backward, grads = self._backward(number, nodes, cotangents, since)
+        later, own = self._later(number), {t.node for t in _tensors(x)}
         new = [g for leaf, g in grads.items() if leaf not in own and leaf not in later]
         del result
         return {
@@ -213,6 +210,18 @@ class _Measured:
             "peak_backward": peak_backward,
             "gradients": sum(g.nbytes for g in new),
         }
+
+    def _later(self, number: int) -> set[Any]:
+        """Leaves that stages after this one have given a gradient already."""
+        return set().union(*self.leaves[number + 1 :])
+
+    def _backward(self, number: int, nodes: list[Any], cotangents: list[Any], since: int) -> tuple[int, dict[Any, Any]]:
+        """The most bytes beyond, and the gradients; cotangents are handed over."""
+        later = self._later(number)
+        shared = [(leaf, _zeros(aval)) for leaf, aval in self.leaves[number].items() if leaf in later]
+        start = self._start()
+        grads = _backward(nodes, cotangents, since, shared)
+        return self._beyond(start)[0], grads
 
 
 def _backward(
@@ -270,8 +279,8 @@ def _copy(x: Any) -> Any:
     return mul(x, 1) if isinstance(x, Tensor) else x
 
 
-def _ones(x: Any) -> Any:
-    return backend_on(x.aval.device).make("ones", x.shape, x.dtype)
+def _ones(aval: Aval) -> Any:
+    return backend_on(aval.device).make("ones", aval.shape, aval.dtype)
 
 
 def _zeros(aval: Aval) -> Any:

@@ -156,7 +156,8 @@ def _recomputation(
             stage = costs.stages[part]
             work, inner, keeps_output = _saved_again(stage, part == last)
             yield live + kept + work, "recomputation", part, kept, 0, work, last
-            yield _backward(part, kept, inner + (stage.output if keeps_output else 0), stage.peak_backward, base)
+            own = inner + (stage.output if keeps_output else 0)
+            yield _backward(part, kept, own, stage.peak_backward_again, base)
             kept += inner + stage.output
 
 

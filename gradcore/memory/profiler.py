@@ -19,7 +19,12 @@ from gradcore.memory.modules import followed
 from gradcore.memory.owners import OTHER, Label, alive, raw
 from gradcore.memory.report import Profile, Site, Top
 
-PHASES = {"walk": "backward", "Region.recompute": "recomputation", "Optimizer.step": "optimiser"}  # our functions
+PHASES = {  # our functions
+    "walk": "backward",
+    "Region.recompute": "recomputation",
+    "Optimizer.step": "optimiser",
+    "SingleSteps.step": "optimiser",
+}
 MADE = {"backward": "gradient", "optimiser": "optimiser state"}  # what the results of these phases are
 LASTING = ("parameter", "gradient", "optimiser state", "buffer")
 

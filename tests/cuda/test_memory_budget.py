@@ -232,6 +232,10 @@ def test_out_of_memory_at_every_allocation_of_a_fused_step(failing: Failing) -> 
     undisturbed = Training(by_chain)
     undisturbed.fused_step()
     expected, changed = undisturbed.bits(), []
+    separate = Training(by_chain)
+    separate.step()
+    assert separate.bits() == expected
+    del undisturbed, separate
     for call in range(1, 1000):
         training = Training(by_chain)
         before, memory, key = training.bits(), used(), gc.random.state_dict()

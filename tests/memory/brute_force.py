@@ -151,7 +151,7 @@ class SimulatedMemory:
         keeps_output = stage.keeps_output_last if is_last and again else stage.keeps_output
         if not keeps_output:
             self._drop(number + 1)
-        self._moment(stage.peak_backward)
+        self._moment(stage.peak_backward_again if again else stage.peak_backward)
         del self.live[f"inner {number}"]
         self._drop(number + 1)
         self.live["gradients"] = self.live.get("gradients", 0) + stage.gradients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc as collector
 import pickle
+import random
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,7 +16,17 @@ from chain_models import Trial, residual, trial, unequal
 
 import gradcore as gc
 from gradcore import nn
-from gradcore.memory import BudgetError, account, checkpoint_chain, extra_steps, front, measured_costs, peak_of, time_of
+from gradcore.memory import (
+    BudgetError,
+    Chain,
+    account,
+    checkpoint_chain,
+    extra_steps,
+    front,
+    measured_costs,
+    peak_of,
+    time_of,
+)
 
 MODELS = {"residual": residual, "unequal": unequal}
 
@@ -81,15 +92,17 @@ class Centred(nn.Module):
 
 
 def test_measuring_changes_no_cell_and_no_gradient() -> None:
-    gc.random.seed(3)
     model = nn.Sequential(nn.Linear(4, 4), Centred(), nn.Dropout(0.5))
-    before = {name: np.asarray(cell.read()).tobytes() for name, cell in model.named_cells().items()}
-    key = np.asarray(gc.random.next_key())
     gc.random.seed(3)
+
+    def content() -> list[bytes]:
+        cells = [cell.read().detach() for cell in model.named_cells().values()]
+        return [np.asarray(value).tobytes() for value in (*cells, gc.random.state_dict()["source"])]
+
+    before = content()
     measured_costs(list(model), gc.ones(8, 4))
-    assert {name: np.asarray(cell.read()).tobytes() for name, cell in model.named_cells().items()} == before
+    assert content() == before
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert np.array_equal(np.asarray(gc.random.next_key()), key)
 
 
 def test_costs_serve_other_budgets_and_processes(on_cpu: Trial) -> None:
@@ -97,6 +110,23 @@ def test_costs_serve_other_budgets_and_processes(on_cpu: Trial) -> None:
     assert costs == on_cpu.costs == pickle.loads(pickle.dumps(costs))
     half = checkpoint_chain(list(on_cpu.model), budget="50%", costs=costs)
     assert half.predicted_peak <= half.budget == front(costs)[-1].peak // 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_plan_costs_what_is_predicted(on_cpu: Trial, seed: int) -> None:
+    plan = random_plan(random.Random(seed), 0, len(on_cpu.costs.stages))
+    chain = Chain(list(on_cpu.model), plan, on_cpu.costs, None, ())
+    on_cpu.model.zero_grad()
+    assert measured_peak(lambda: on_cpu.backward(chain)) == chain.predicted_peak
+
+
+def random_plan(draw: random.Random, first: int, end: int) -> Any:
+    parts: list[Any] = []
+    while first < end - 1:
+        following = draw.randint(first + 1, end - 1) if draw.random() < 0.5 else 0
+        parts.append(random_plan(draw, first, following) if following else first)
+        first = following or first + 1
+    return (*parts, end - 1)
 
 
 @pytest.mark.parametrize(("length", "slots", "extra"), [(24, 2, 88), (24, 5, 44), (24, 16, 30)])
@@ -147,9 +177,7 @@ def test_trees_between_stages() -> None:
     x = gc.tensor(np.linspace(-1, 1, 5000), requires_grad=True)
     chain = checkpoint_chain(stages, budget="100%", sample=x)
     smallest = checkpoint_chain(stages, budget=front(chain.costs)[0].peak, costs=chain.costs)
-    grads = []
-    for function in (chain, smallest):
-        grads.append(np.asarray(gc.grad(lambda x, f=function: f(x).sum())(x.detach())).tobytes())
+    grads = [np.asarray(gc.grad(lambda x, f=f: f(x).sum())(x.detach())).tobytes() for f in (chain, smallest)]
     assert grads[0] == grads[1]
 
 
@@ -190,5 +218,5 @@ def test_a_chain_tells_what_it_will_do(on_cpu: Trial) -> None:
     chain = on_cpu.chain("40%")
     text = str(chain)
     assert f"{chain.predicted_peak:,} bytes" in text and "budget: " in text
-    assert [a for a in chain.schedule if a.kind == "backward"][0].stage == len(chain.stages) - 1
+    assert next(a for a in chain.schedule if a.kind == "backward").stage == len(chain.stages) - 1
     assert peak_of(chain.plan, chain.costs) == chain.predicted_peak

@@ -47,7 +47,9 @@ def network_costs(length: int, seed: int) -> Costs:
         stage = ZERO._replace(input=size, output=output, captured=draw.choice([0, 16]), gradients=draw.choice([0, 640]))
         stage = stage._replace(inner_first=inner, inner_again=inner, inner_last=inner, keeps_output=draw.random() < 0.5)
         stage = stage._replace(peak_forward=work, peak_saved=work + inner, again_held=work, again_dropped=work)
-        stage = stage._replace(again_saved=work + inner, again_last=work + inner, peak_backward=size)
+        stage = stage._replace(
+            again_saved=work + inner, again_last=work + inner, peak_backward=size, peak_backward_again=size
+        )
         seconds = 1e-9 * (size + output) * draw.choice([1, 5, 20])
         stages.append(stage._replace(time_forward=seconds, time_backward=2 * seconds))
     return Costs(tuple(stages))
