@@ -35,11 +35,11 @@ def with_torch(program: Program) -> tuple[Arrays, list[Any]]:
         return everything(program, TORCH), arrays(TORCH, batched(program, TORCH))
 
 
-def with_jax(program: Program) -> tuple[Arrays, list[Any]]:
-    """One compiled function: op by op, JAX would compile each op for each shape."""
+def with_jax(program: Program, mapped: bool) -> tuple[Arrays, list[Any]]:
+    """One compiled function: op by op, JAX would compile each op for each shape.  To compile it with vmap takes long."""
 
     def function(xs: Any, vs: Any) -> Any:
-        return program.values(JAX, xs), derivatives(program, JAX)(*xs, *vs), batched(program, JAX)
+        return program.values(JAX, xs), derivatives(program, JAX)(*xs, *vs), batched(program, JAX) if mapped else ()
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -69,9 +69,10 @@ def compare(program: Program) -> None:
         count = len(program.arguments)
         twice = (got[0], [*got[1][:-count], *reverse_over_reverse(program)])
         assert_agree(program, twice, got, f"forward over reverse of {program}")
-    for peer, (one, each) in {"PyTorch": with_torch(program), "JAX": with_jax(program)}.items():
+    for peer, (one, each) in {"PyTorch": with_torch(program), "JAX": with_jax(program, mapped=len(COMPARED) % 2 == 0)}.items():
         assert_agree(program, got, one, f"{peer} of {program}", peer == "JAX")
-        assert_agree_first_order(program, many, each, f"vmap of {peer} of {program}")
+        if each:
+            assert_agree_first_order(program, many, each, f"vmap of {peer} of {program}")
 
 
 @pytest.mark.compare
