@@ -36,7 +36,7 @@ def with_torch(program: Program) -> tuple[Arrays, list[Any]]:
 
 
 def with_jax(program: Program, mapped: bool) -> tuple[Arrays, list[Any]]:
-    """One compiled function: op by op, JAX would compile each op for each shape.  To compile it with vmap takes long."""
+    """One compiled function: op by op, JAX would compile each op for each shape.  With vmap that takes long."""
 
     def function(xs: Any, vs: Any) -> Any:
         return program.values(JAX, xs), derivatives(program, JAX)(*xs, *vs), batched(program, JAX) if mapped else ()
@@ -69,7 +69,8 @@ def compare(program: Program) -> None:
         count = len(program.arguments)
         twice = (got[0], [*got[1][:-count], *reverse_over_reverse(program)])
         assert_agree(program, twice, got, f"forward over reverse of {program}")
-    for peer, (one, each) in {"PyTorch": with_torch(program), "JAX": with_jax(program, mapped=len(COMPARED) % 2 == 0)}.items():
+    for_jax = with_jax(program, mapped=len(COMPARED) % 2 == 0)
+    for peer, (one, each) in {"PyTorch": with_torch(program), "JAX": for_jax}.items():
         assert_agree(program, got, one, f"{peer} of {program}", peer == "JAX")
         if each:
             assert_agree_first_order(program, many, each, f"vmap of {peer} of {program}")
