@@ -232,6 +232,24 @@ class Torch(Peer):
     def layer_norm(self, x: Any) -> Any:
         return F.layer_norm(x, x.shape[-1:])
 
+    # products: of matrices, theirs refuse the float64 tangents that they make
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return torch.matmul(x.double(), y.double()).to(x.dtype)
+
+    def tensordot(self, x: Any, y: Any, axes: int) -> Any:
+        return torch.tensordot(x.double(), y.double(), axes).to(x.dtype)
+
+    def einsum(self, subscripts: str, x: Any, y: Any) -> Any:
+        return torch.einsum(subscripts, x.double(), y.double()).to(x.dtype)
+
+    def outer(self, x: Any, y: Any) -> Any:
+        return x.ravel()[:, None] * y.ravel()
+
+    def kron(self, x: Any, y: Any) -> Any:  # theirs needs contiguous gradients
+        both = x[:, None, :, None] * y[:, None]
+        return both.reshape(x.shape[0] * y.shape[0], -1)
+
     # shapes
 
     def flip(self, x: Any, axis: int) -> Any:
@@ -242,13 +260,6 @@ class Torch(Peer):
 
     def pad(self, x: Any, widths: Any) -> Any:
         return F.pad(x, [n for pair in reversed(widths) for n in pair])
-
-    def outer(self, x: Any, y: Any) -> Any:
-        return torch.outer(x.ravel(), y.ravel())
-
-    def kron(self, x: Any, y: Any) -> Any:  # theirs needs contiguous gradients
-        both = x[:, None, :, None] * y[:, None]
-        return both.reshape(x.shape[0] * y.shape[0], -1)
 
     def take(self, x: Any, indices: Any, axis: int) -> Any:
         return torch.index_select(x, axis, torch.tensor(indices % x.shape[axis]))
