@@ -104,7 +104,8 @@ def set_memory_limit(limit: int | float | str | None, device: Place = None) -> N
 
     The pool holds more than arrays ask for: it rounds each up to 512 bytes, and what lies free between them may not fit
     the next.  So the least limit of a program, with `checkpoint_chain` or without, is found by running it once: after
-    `empty_cache()` it is what `memory_stats().reserved` says at the end.
+    `empty_cache()` it is what `memory_stats().reserved` says at the end, and some percent more, since it depends on
+    addresses which free block the pool takes.
 
     Args:
         limit: bytes, a share of the device's memory such as 0.5, words such as "4 GiB", or None for no limit.

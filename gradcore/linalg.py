@@ -79,7 +79,9 @@ def inv(a: Any) -> Any:
 def det(a: Any) -> Any:
     """The determinant of each matrix, as `numpy.linalg.det`.
 
-    The derivative is det(a) * inv(a).T, so that of a singular matrix raises; its value does not.
+    The derivative is the matrix of cofactors, which a singular matrix has too. Derivatives of higher order go through
+    the inverse, so at a singular matrix they raise; next to one they lose as many digits as the inverse does. On CUDA
+    no derivative at a singular matrix raises; all of them are NaN or infinite.
 
     Args:
         a: square matrices of shape (..., n, n), float32 or float64; integers give float64.
@@ -88,7 +90,7 @@ def det(a: Any) -> Any:
         Tensor of shape (...).
 
     Raises:
-        numpy.linalg.LinAlgError: the derivative at a singular matrix is asked for.
+        numpy.linalg.LinAlgError: the second derivative at a singular matrix is asked for.
         TypeError: the dtype is float16.
         ValueError: the matrices are not square.
 

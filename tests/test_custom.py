@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradcore as gc
-from gradcore.core.errors import GradcoreError, StageError
+from gradcore.core.errors import GradcoreError
 from gradcore.core.hooks import Hook, hooked
 from gradcore.testing import gradcheck
 
@@ -133,7 +133,7 @@ def test_what_is_not_a_formula_is_refused():
         gc.elementwise(lambda x: x / x.sum())
     with pytest.raises(GradcoreError, match="not one of its operands"):
         gc.elementwise(lambda x: x * outside)
-    with pytest.raises(StageError, match="where"):
+    with pytest.raises(GradcoreError, match=r"`if` and `while` do\).*where\(\)"):
         gc.elementwise(lambda x: x if x > 0 else 0.0)
     with pytest.raises(GradcoreError, match="2 results"):
         gc.elementwise(lambda x: (x, x * x))
@@ -141,6 +141,22 @@ def test_what_is_not_a_formula_is_refused():
         gc.elementwise(lambda *x: x[0])
     with pytest.raises(GradcoreError, match=r"number 1\.0"):
         gc.elementwise(lambda x: 1.0)
+
+
+def test_what_a_formula_would_lose_is_refused():
+    """They would have passed for the identity: a wrong derivative, without a word."""
+    hand = gc.custom_vjp(lambda x: x * 1.0)
+    hand.defvjp(lambda x: (x * 1.0, None), lambda _, g: (g * 100.0,))
+    with pytest.raises(GradcoreError, match="'stop_gradient', which is not an elementwise op"):
+        gc.elementwise(lambda x: x * x.detach())
+    with pytest.raises(GradcoreError, match=r"derivative by hand, which the formula .* would lose"):
+        gc.elementwise(lambda x: hand(x) * 2.0)
+
+
+def test_partials_may_be_numbers():
+    line = gc.elementwise(lambda x, b: 2.0 * x + b * b, partials=lambda y, x, b: (2.0, 2.0 * b))
+    gradcheck(line, (X, ROW), order=2)
+    assert gc.grad(lambda x: line(x, 0.0))(gc.tensor(np.inf)).item() == 2.0
 
 
 # --- fused ------------------------------------------------------------------------------------------------------------
@@ -195,6 +211,17 @@ def test_a_meaning_that_closes_over_a_parameter_is_refused():
     w = gc.tensor(2.0, requires_grad=True)
     with pytest.raises(GradcoreError, match="closes over"):
         gc.fused(lambda x: x * w)(X)
+    for transform in (gc.vmap, gc.grad, lambda f: lambda x: gc.jvp(f, (x,), (x,))):
+        with pytest.raises(GradcoreError, match="closes over"):
+            transform(lambda v: gc.fused(lambda x: x * v)(2.0).sum())(gc.tensor([2.0])[:])
+
+
+@pytest.mark.parametrize(
+    "meaning", [lambda x: None, lambda x: 2.0, lambda x: {"y": x}, lambda x: (x, (x, x)), lambda x: ()]
+)
+def test_a_meaning_returns_tensors(meaning):
+    with pytest.raises(TypeError, match=r"test_custom.py:\d+\) must return a tensor, or a tuple of tensors"):
+        gc.fused(meaning)(X)
 
 
 # --- custom_vjp -------------------------------------------------------------------------------------------------------
@@ -317,6 +344,17 @@ def test_a_parameter_from_outside_is_refused():
         gc.grad(outer)(gc.tensor(2.0))
 
 
+@pytest.mark.parametrize("decorator", [gc.custom_vjp, gc.custom_jvp])
+def test_bodies_that_would_lose_the_rule_are_refused(decorator):
+    hand = decorator(lambda x: x * 1.0)
+    define = hand.defvjp if decorator is gc.custom_vjp else lambda fwd, bwd: hand.defjvp(lambda p, t: (p[0], t[0]))
+    define(lambda x: (x * 1.0, None), lambda _, g: (g,))
+    with pytest.raises(GradcoreError, match=r"test_custom.py:\d+\) has a derivative by hand, which scan would lose"):
+        gc.grad(lambda x: gc.scan(lambda s, v: (s + hand(v), s), gc.tensor(0.0, dtype="float64"), x)[0])(X[0])
+    with pytest.raises(GradcoreError, match="which cond would lose"):
+        gc.cond(gc.tensor(True), hand, lambda x: x, gc.tensor(X))
+
+
 # --- custom_jvp -------------------------------------------------------------------------------------------------------
 
 
@@ -355,6 +393,29 @@ def test_a_rule_that_is_not_linear_is_refused_in_reverse_mode():
     f.defjvp(lambda primals, tangents: (primals[0] * 1.0, tangents[0] * tangents[0]))
     with pytest.raises(GradcoreError, match="not linear"):
         gc.grad(lambda x: f(x))(gc.tensor(2.0))
+
+
+@pytest.mark.parametrize("tangent", [lambda t: t + 1.0, gc.abs, lambda t: t * t, lambda t: gc.where(t > 0, t, 2.0 * t)])
+def test_a_rule_that_is_not_linear_is_refused_in_both_modes(tangent):
+    f = gc.custom_jvp(lambda x: x * 1.0)
+    for _ in range(2):
+        f.defjvp(lambda primals, tangents: (primals[0] * 1.0, tangent(tangents[0])))
+        with pytest.raises(GradcoreError, match=r"test_custom.py:\d+\) is not linear in the tangents"):
+            gc.jvp(f, (gc.tensor(X),), (gc.tensor(X),))
+        with pytest.raises(GradcoreError, match=r"test_custom.py:\d+\) is not linear in the tangents"):
+            gc.grad(lambda x: f(x).sum())(gc.tensor(X))
+
+
+def test_a_rule_that_reads_a_tensor_of_the_same_transform_is_refused():
+    def outer(v):
+        f = gc.custom_jvp(lambda x: x * 2.0)
+        f.defjvp(lambda primals, tangents: (primals[0] * 2.0, tangents[0] * v))
+        return f(v)
+
+    with pytest.raises(GradcoreError, match="covers its arguments only"):
+        gc.jvp(outer, (gc.tensor(X),), (gc.tensor(X),))
+    with pytest.raises(GradcoreError, match="LeakedTensorError"):
+        gc.grad(lambda v: outer(v).sum())(gc.tensor(X))
 
 
 def test_a_tangent_that_does_not_fit_is_refused():

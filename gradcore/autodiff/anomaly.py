@@ -11,13 +11,15 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
+from gradcore.autodiff.capture import CaptureTensor
 from gradcore.autodiff.forward import ForwardTensor
 from gradcore.autodiff.record import Record
 from gradcore.backend import Backend, backend_of, is_cupy
 from gradcore.core.bind import as_tuple
 from gradcore.core.errors import AnomalyError, ChangedError
+from gradcore.core.graph import Node
 from gradcore.core.hooks import Hook, hooked
-from gradcore.core.op import Op
+from gradcore.core.op import Family, Op
 from gradcore.core.state import describe_site, state, user_frame
 from gradcore.core.tensor import Tensor, Traced
 
@@ -25,7 +27,7 @@ from gradcore.core.tensor import Tensor, Traced
 def _arrays(values: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """Positions and raw arrays among values of any level; graph variables and numbers have none."""
     for position, value in enumerate(values):
-        while isinstance(value, Traced):
+        while isinstance(value, Traced) and not isinstance(value, CaptureTensor):
             value = value.primal if isinstance(value, ForwardTensor) else value.value
         raw = value.data if isinstance(value, Tensor) else value
         if isinstance(raw, np.ndarray) or is_cupy(raw):
@@ -51,15 +53,23 @@ class _Search(Hook):
     def __init__(self) -> None:
         self.records: list[Record] = []  # those that a backward pass is in, the innermost last
         self.seen: dict[int, ref[Any]] = {}  # results of ops, by identity: what is not among them comes from elsewhere
+        self.node: Node | None = None  # of the body of a scan or cond
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
-        visible = outputs if op.visible < 0 else outputs[: op.visible]
-        self.examine(f"'{op.name}'", visible, values)
+        visible = _visible(op, outputs)
+        if op.family is not Family.CALL:  # its nodes were examined one by one
+            self.examine(f"'{op.name}'", visible, values)
         self.seen |= {id(array): ref(array) for array in visible}
 
+    def inside(self, node: Node, values: Sequence[Any], outputs: tuple[Any, ...]) -> None:
+        if node.op.family is not Family.CALL:
+            self.node = node
+            self.examine(f"'{node.op.name}'", _visible(node.op, outputs), values)
+            self.node = None
+
     def recorded(self, record: Record, outputs: Sequence[Any]) -> None:
-        visible = record.pull.op.visible
-        self.examine(f"'{record.pull.op.name}'", outputs if visible < 0 else outputs[:visible], (), self.seen)
+        op = record.pull.op
+        self.examine(f"'{op.name}'", _visible(op, outputs), (), self.seen)
 
     def pulling(self, record: Record, g: Any) -> None:
         self.records.append(record)
@@ -89,12 +99,19 @@ class _Search(Hook):
         message = f"{name} gave {float(host[tuple(first)])} at {first} of {result}, {_kind(array)}"
         message += f" (operands: {operands})" if values else ""
         lines = [f"  {'backward' if self.records else 'forward'}: {_here()}"]
+        if self.node is not None:
+            lines.insert(0, f"  in a body: {describe_site(self.node.code, self.node.offset)}")
         if self.records:
             record = self.records[-1]
             message += f", in the vjp of '{record.pull.op.name}'" if not name.startswith("the vjp") else ""
             lines.append(f"  forward: {record.site()}")
         self.records.clear()
+        self.node = None
         raise AnomalyError("\n".join([message, *lines]))
+
+
+def _visible(op: Op, outputs: Sequence[Any]) -> Sequence[Any]:
+    return outputs if op.visible < 0 else outputs[: op.visible]
 
 
 def _worst(value: Any) -> str:
@@ -109,53 +126,84 @@ def _worst(value: Any) -> str:
 
 
 class Found:
-    """Flags of backward passes, one for each, on the device; `check()` reads them."""
+    """What backward passes since the last check left behind; `check()` reads it.
+
+    Attributes:
+        count: number of passes.
+        passes: of those that may have failed the number, the names that have, and names and flags for each device.
+    """
 
     def __init__(self) -> None:
-        self.flags: list[dict[Backend, Any]] = []
-        self.running: dict[Backend, Any] = {}  # of the backward pass that is going on
-        self.names: dict[int, str] = {}  # what was wrong, where the CPU knows it
+        self.count = 0
+        self.passes: list[tuple[int, list[str], list[tuple[list[str], Any]]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._met = False
+        self._wrong: list[str] = []
+        self._flags: dict[Backend, list[tuple[str, Any]]] = {}
 
     def note(self, loss: Tensor | None, grads: dict[Any, Any]) -> None:
-        """Look at the loss and the gradients of one backward pass, without waiting for a GPU."""
+        """Look at the loss and the gradients of one backward pass, which is over, without waiting for a GPU.
+
+        On the CPU the names of those that are not finite are known at once; of each device one array of flags is kept.
+        """
         self._look("the loss", loss)
         for leaf, g in grads.items():
             self.look(leaf, g)
-        self.flags.append(self.running)
-        self.running = {}
+        kept = [
+            ([name for name, _ in pairs], b.make("stack", [flag for _, flag in pairs]))
+            for b, pairs in self._flags.items()
+        ]
+        self.count += self._met
+        if self._wrong or kept:
+            self.passes.append((self.count, self._wrong, kept))
+        self._begin()
 
     def look(self, leaf: Any, g: Any) -> None:
-        """Look at one gradient of the backward pass that is going on."""
+        """Look at one gradient of a backward pass that still goes on."""
         self._look(_name(leaf), g)
 
     def _look(self, name: str, value: Any) -> None:
         for _, array in _arrays((value,)):
-            backend, flags = backend_of(array), self.running
-            flag = self._flag_on_cpu(name, array) if type(array) is np.ndarray else ~backend.np.isfinite(array).all()
-            flags[backend] = flag if backend not in flags else flags[backend] | flag
-
-    def _flag_on_cpu(self, name: str, array: Any) -> bool:
-        """A sum of squares is finite if all are, unless it overflows; it costs a fifth of a look at each."""
-        if array.dtype.kind != "f" or np.isfinite(np.vdot(array, array)) or np.isfinite(array).all():
-            return False
-        self.names.setdefault(len(self.flags), name)
-        return True
+            self._met = True
+            if type(array) is not np.ndarray:
+                backend = backend_of(array)
+                self._flags.setdefault(backend, []).append((name, backend.np.isfinite(array).all()))
+            elif not _finite(array):
+                self._wrong.append(name)
 
     def check(self) -> None:
         """Raise if a backward pass since the last check met a NaN or an infinity.
 
         Raises:
-            AnomalyError: one did; the message says which.
+            AnomalyError: one did; the message says which pass, and whether the loss or which gradients.
         """
-        flags, names = self.flags, self.names
-        self.flags, self.names = [], {}
-        for step, each in enumerate(flags):
-            if any(bool(flag) for flag in each.values()):
-                what = names.get(step, "the loss or a gradient")
+        passes, count, self.passes, self.count = self.passes, self.count, [], 0
+        for number, wrong, kept in passes:
+            for names, flags in kept:
+                fine = backend_of(flags).fetch(flags)
+                wrong += [name for name, good in zip(names, fine, strict=True) if not good]
+            if wrong:
                 raise AnomalyError(
-                    f"{what} was NaN or infinite in backward pass {step + 1} of {len(flags)} since the last check; run "
-                    "that step in `with gradcore.detect_anomaly():` to learn which op and which line made it"
+                    f"{_listed(wrong)} NaN or infinite in backward pass {number} of {count} since the last "
+                    "check. To learn which op and which line made it, run that pass again with the same parameters, "
+                    "data and random state in `with gradcore.detect_anomaly():`; call check() before the optimiser's "
+                    "step, and the parameters are still those of that pass"
                 )
+
+
+def _finite(array: Any) -> bool:
+    """A sum of squares is finite if all are, unless it overflows; it costs a fifth of a look at each."""
+    return bool(array.dtype.kind != "f" or np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+
+
+def _listed(names: list[str]) -> str:
+    """`the loss and 3 more were`; the first ones by name."""
+    names = list(dict.fromkeys(names))
+    shown, more = names[:4], len(names) - 4
+    text = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return f"{text} {'was' if len(names) == 1 else 'were'}"
 
 
 def _name(leaf: Any) -> str:
@@ -187,9 +235,11 @@ def detect_anomaly(deferred: bool = False) -> Iterator[Any]:
     compared as in `check_saved`.
 
     Args:
-        deferred: only note, for each backward pass, whether the loss and all gradients of leaves are finite. That needs
-            no look at the device and next to no time; it names no op. `check()` of the block's target raises if one was
-            not; so does the end of the block.
+        deferred: only note, for each backward pass, whether the loss and the gradients of leaves are finite. That needs
+            no look at the device and next to no time. `check()` of the block's target raises if one was not; so does
+            the end of the block. The error names the pass, and the loss and gradients that were not finite (in the
+            order of the pass: the first is nearest to the cause), but no op: run that pass again in the mode that does.
+            What a captured program computes is not noted. On a GPU one small array per pass is kept until `check()`.
 
     Raises:
         AnomalyError: there is one.

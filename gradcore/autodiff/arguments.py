@@ -24,19 +24,19 @@ from gradcore.core.trees import flatten, flatten_like, tree_map, unflatten
 Function = Callable[..., Any]
 
 
-def as_value(leaf: Any, what: str = "an argument") -> Any:
-    """A Tensor from a leaf of a tree of tensors, cells, arrays or numbers."""
+def as_value(leaf: Any, what: str = "an argument", device: str = "cpu") -> Any:
+    """A Tensor from a leaf of a tree of tensors, cells, arrays or numbers; a number comes to `device`."""
     if isinstance(leaf, Tensor):
         return leaf
     if isinstance(leaf, Cell):
-        return leaf.read()
-    if isinstance(leaf, float) and not isinstance(leaf, np.generic):
-        return Tensor(np.asarray(leaf, np.float32))
+        return _held(leaf, what)
     if is_cupy(leaf):
         backend_on(f"cuda:{leaf.device.id}")
         return Tensor(leaf.view())
+    number = isinstance(leaf, (bool, int, float, np.generic))
+    single = isinstance(leaf, float) and not isinstance(leaf, np.generic)
     try:
-        array = np.asarray(leaf)
+        array = np.asarray(leaf, np.float32 if single else None)
     except Exception as error:
         raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number") from error
     if array.dtype.kind == "c":
@@ -46,7 +46,27 @@ def as_value(leaf: Any, what: str = "an argument") -> Any:
         )
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} is {type(leaf).__name__}, which is not a tensor, an array or a number")
-    return Tensor(native(array))
+    return Tensor(backend_on(device).receive(native(array)) if number else native(array))
+
+
+def _held(cell: Cell, what: str) -> Any:
+    value = cell.read()
+    if value is None:
+        raise TypeError(f"{what} is the cell {cell.name or 'without a name'}, which is empty")
+    return value
+
+
+def common_device(leaves: Sequence[Any]) -> str:
+    """Where the numbers among these leaves belong: on the one device of the others, else on the CPU."""
+    holders = [leaf.read() if isinstance(leaf, Cell) else leaf for leaf in leaves]
+    devices = {_device(leaf) for leaf in holders if isinstance(leaf, (Tensor, np.ndarray)) or is_cupy(leaf)}
+    return devices.pop() if len(devices) == 1 else "cpu"
+
+
+def _device(leaf: Any) -> str:
+    if isinstance(leaf, Tensor):
+        return leaf.aval.device
+    return f"cuda:{leaf.device.id}" if is_cupy(leaf) else "cpu"
 
 
 def cast_like(x: Any, like: Any) -> Any:
@@ -56,7 +76,7 @@ def cast_like(x: Any, like: Any) -> Any:
 
 def fitted(parts: Sequence[Any], values: Sequence[Any], what: str) -> list[Any]:
     """Tangents or cotangents as Tensors in the dtypes of the values, after a test of their shapes."""
-    tensors = [as_value(part, what) for part in parts]
+    tensors = [as_value(part, what, value.aval.device) for part, value in zip(parts, values, strict=True)]
     for part, value in zip(tensors, values, strict=True):
         if part.shape != value.shape:
             raise ValueError(f"{what} has shape {part.shape}, its {_OF[what]} {value.shape}")
@@ -76,13 +96,18 @@ class Arguments:
         values: a floating Tensor for each leaf.
         structure: the tree that they form, and that their derivatives have; modules are dictionaries in it.
         plain: every leaf was an array (of NumPy or CuPy) or a number, and so will be the results.
+
+    With `own`, for derivatives that are taken later, they hold copies of arrays, since those may change meanwhile.
     """
 
-    def __init__(self, args: tuple[Any, ...], name: str) -> None:
+    def __init__(self, args: tuple[Any, ...], name: str, own: bool = False) -> None:
         self._leaves, self._structure = flatten(args)
         leaves, self.structure = flatten(tree_map(_opened, args))
         self.plain = are_plain(leaves)
-        self.values = [_differentiable(leaf, name) for leaf in _with_numbers(leaves)]
+        device = common_device(leaves)
+        values = [_differentiable(leaf, name, device) for leaf in _with_numbers(leaves)]
+        self.values = [_copied(v) if own and _is_array(leaf) else v for leaf, v in zip(leaves, values, strict=True)]
+        _refuse_shared(self._leaves, name)
 
     def call(self, function: Function, values: Sequence[Any]) -> Any:
         """The function of arguments like these that hold other values."""
@@ -134,11 +159,25 @@ def _with_numbers(leaves: Sequence[Any]) -> list[Any]:
     if not dtypes:
         return list(leaves)
     dtype: Any = np.result_type(*dtypes)
-    return [np.asarray(leaf, dtype) if type(leaf) is float else leaf for leaf in leaves]
+    return [dtype.type(leaf) if type(leaf) is float else leaf for leaf in leaves]
 
 
-def _differentiable(leaf: Any, name: str) -> Any:
-    value = as_value(leaf, f"an argument of {name}")
+def _copied(value: Any) -> Any:
+    return Tensor(backend_on(value.aval.device).make("array", value.data))
+
+
+def _refuse_shared(leaves: Sequence[Any], name: str) -> None:
+    """A derivative by one of two modules alone is not defined for a parameter that both hold."""
+    seen: set[Cell] = set()
+    for cells in [_cells(leaf) for leaf in leaves if _is_module(leaf)]:
+        for path, cell in cells.items():
+            if cell in seen:
+                raise ValueError(f"{name} got two modules that share the parameter {path}; pass one that holds both")
+        seen |= set(cells.values())
+
+
+def _differentiable(leaf: Any, name: str, device: str) -> Any:
+    value = as_value(leaf, f"an argument of {name}", device)
     if value.dtype.kind != "f":
         raise TypeError(f"{name} differentiates floating tensors, not {value.dtype}; cast it, or close over it")
     return value
@@ -148,7 +187,7 @@ def selected(
     function: Function, argnums: int | Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any], name: str
 ) -> tuple[Function, tuple[Any, ...]]:
     """The function of the arguments in `argnums` alone, and these arguments."""
-    numbers = [_position(number, len(args), name) for number in _numbers(argnums)]
+    numbers = [_position(number, len(args), name) for number in _numbers(argnums, name)]
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"{name} got argnums={argnums}, which names an argument twice")
 
@@ -161,13 +200,19 @@ def selected(
     return of_selected, tuple([args[number] for number in numbers])
 
 
-def _numbers(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(map(index, argnums)) if isinstance(argnums, Sequence) else (index(argnums),)
+def _numbers(argnums: int | Sequence[int], name: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(index, argnums)) if isinstance(argnums, Sequence) else (index(argnums),)
+    except TypeError:
+        raise TypeError(f"{name} takes an integer or a sequence of integers as argnums, not {argnums!r}") from None
 
 
 def _position(number: int, count: int, name: str) -> int:
     if not -count <= number < count:
-        raise ValueError(f"{name} was asked for argument {number}, but got {count} positional arguments")
+        raise ValueError(
+            f"{name} was asked for argument {number}, but got {count} positional arguments (keyword arguments are "
+            "constants)"
+        )
     return number % count
 
 

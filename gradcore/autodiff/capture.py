@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcore.autodiff.arguments import as_value
+from gradcore.autodiff.arguments import as_value, common_device
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Cell, EveryCell
@@ -47,6 +47,7 @@ class Capture:
         self.depth = len(state.levels)
         self.graph = Graph(name)
         self.closed: dict[int, tuple[Any, Var]] = {}
+        self.recording = state.recording
         self._count = 0
 
     def new_var(self, aval: Aval) -> Var:
@@ -54,6 +55,11 @@ class Capture:
         return Var(aval, self._count - 1)
 
     def process(self, op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
+        if state.recording is not self.recording:
+            raise StageError(
+                f"no_grad() was entered in the body of {self.name}, which records nothing itself; enter it around "
+                f"{self.name}, or use stop_gradient() in the body"
+            )
         inputs = tuple([arg if isinstance(arg, SCALARS) else self.var_of(arg) for arg in args])
         avals = [aval_of(value) for value in inputs]
         outputs = tuple([self.new_var(aval) for aval in as_tuple(op.abstract(*avals, *params))])
@@ -100,8 +106,16 @@ class Body:
         return replay(self.graph, operands, bind, Tensor)
 
     def run(self, xp: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
-        """The outputs on raw arrays."""
-        return replay(self.graph, arrays, lambda op, values, params: xp.run(op, None, values, params), lambda x: x)
+        """The outputs on raw arrays; hooks of this thread are told of every node."""
+        nodes = iter(self.graph.nodes)
+
+        def perform(op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
+            outputs, node = xp.run(op, None, values, params), next(nodes)
+            for hook in state.hooks:
+                hook.inside(node, values, as_tuple(outputs))
+            return outputs
+
+        return replay(self.graph, arrays, perform, lambda array: array)
 
     def __repr__(self) -> str:
         return f"<{self.graph.name}: {len(self.graph.nodes)} ops>"
@@ -127,8 +141,10 @@ def capture(function: Callable[..., Any], avals: Sequence[Aval], name: str) -> t
     level = Capture(name)
     given = [level.new_var(aval.update(strides=None, weak=False)) for aval in avals]
     with pushed(state.levels, level), pushed(state.overlays, _ReadOnly(name)):
-        leaves, structure = flatten(function(*[CaptureTensor(level, var) for var in given]))
-        values = [as_value(leaf, f"a result of the body of {name}") for leaf in leaves]
+        arguments = [CaptureTensor(level, var) for var in given]
+        leaves, structure = flatten(function(*arguments))
+        device = common_device(arguments)
+        values = [as_value(leaf, f"a result of the body of {name}", device) for leaf in leaves]
     level.graph.outputs = [level.var_of(value) for value in values]
     closed = list(level.closed.values())
     level.graph.inputs = [*[var for _, var in closed], *given]

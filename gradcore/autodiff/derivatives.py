@@ -11,7 +11,7 @@ import numpy as np
 from gradcore.autodiff.arguments import Arguments, Function, for_argnums, selected
 from gradcore.autodiff.map_axes import over_directions
 from gradcore.autodiff.record import ones
-from gradcore.autodiff.transforms import floating_result, forward, grad, reverse
+from gradcore.autodiff.transforms import floating_result, forward, gradient_of, reverse
 from gradcore.backend import backend_on
 from gradcore.core.bind import bind
 from gradcore.core.op import OPS
@@ -132,7 +132,7 @@ def hvp(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fa
         >>> gc.hvp(lambda x: (x**3).sum())(gc.tensor([1.0, 2.0]), gc.tensor([1.0, 10.0]))
         tensor([  6., 120.], dtype=float32, device='cpu')
     """
-    gradient = grad(function, argnums, has_aux)
+    gradient = gradient_of(function, argnums, has_aux, "hvp")
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -141,7 +141,10 @@ def hvp(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = Fa
         *rest, direction = args
         of_selected, chosen = selected(gradient, argnums, tuple(rest), kwargs, "hvp")
         given = Arguments(chosen, "hvp")
-        directions = tuple(direction) if isinstance(argnums, Sequence) else (direction,)
+        several = isinstance(argnums, Sequence)
+        if several and not isinstance(direction, (tuple, list)):
+            raise TypeError(f"hvp takes a tuple of directions, one for each of argnums, not {type(direction).__name__}")
+        directions = tuple(direction) if several else (direction,)
         _, product, aux = forward(of_selected, given, given.fitted(directions), has_aux, "hvp")
         return given.returned((product, aux) if has_aux else product)
 
@@ -173,6 +176,8 @@ def _rows(function: Function, given: Arguments, has_aux: bool, name: str) -> Any
     def rows(outputs: Sequence[Any]) -> list[list[Any]]:
         for out in outputs:
             floating_result(out, name)
+        if not outputs:
+            return []
         if [out.shape for out in outputs] == [()]:
             return [pull(unflatten(structure, [Tensor(ones(outputs[0].aval))]))]
         found = over_directions(lambda parts: pull(unflatten(structure, parts)))(_basis(outputs))
@@ -191,7 +196,8 @@ def _columns(function: Function, given: Arguments, has_aux: bool, name: str) -> 
         kept[:] = value, aux
         return tree_map(lambda out, move: _checked(out, move, name), value, tangent)
 
-    tangents = flatten(over_directions(push, out_axes=-1)(_basis(given.values)))[0]
+    many = over_directions(push, out_axes=-1) if given.values else push
+    tangents = flatten(many(_basis(given.values)))[0]
     value, aux = kept
 
     def rows(outputs: Sequence[Any]) -> list[list[Any]]:

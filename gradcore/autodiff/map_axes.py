@@ -74,7 +74,8 @@ def _mapped(function: Function, in_axes: Any, out_axes: Any, examples: bool) -> 
             result = function(*positional, **named)
         outputs, out_structure = flatten(result)
         places = axes_of("out_axes", out_axes, out_structure)
-        outputs = [_finish(level, as_value(out), place) for out, place in zip(outputs, places, strict=True)]
+        outputs = [as_value(out, "the result of the function") for out in outputs]
+        outputs = [_finish(level, out, place) for out, place in zip(outputs, places, strict=True)]
         tree = unflatten(out_structure, outputs)
         return tree_map(as_plain, tree) if are_plain(leaves) else tree
 
@@ -138,7 +139,9 @@ def common_size(values: Sequence[Any], axes: Sequence[Any]) -> int:
     """The number of examples."""
     sizes = {_size(v, a) for v, a in zip(values, axes, strict=True) if a is not None}
     if not sizes:
-        raise BatchError("vmap needs at least one mapped argument; every entry of in_axes is None")
+        raise BatchError(
+            "vmap needs at least one mapped argument; they hold no tensors, or every entry of in_axes is None"
+        )
     if len(sizes) > 1:
         raise BatchError(f"vmap got mapped axes of different sizes: {sorted(sizes)}")
     return sizes.pop()

@@ -36,7 +36,7 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
     Returns:
         `(value, pull)`, with `has_aux` `(value, pull, aux)`. `pull(cotangent)` takes a tree like the value and returns
         a tuple of trees like the primals (for a module, a dictionary by dotted path); it may be called several times.
-        Where all primals are arrays, so are value, aux and cotangents.
+        Where all primals are arrays, so are value, aux and cotangents. It keeps copies of arrays, so these may change.
 
     Raises:
         TypeError: a primal is not floating, or has_aux and the function returns no pair.
@@ -48,7 +48,7 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> Any:
         >>> pull(gc.tensor([1.0, 10.0]))
         (tensor([ 2., 40.], dtype=float32, device='cpu'),)
     """
-    given = Arguments(primals, "vjp")
+    given = Arguments(primals, "vjp", own=True)
     value, pull, aux = reverse(function, given, has_aux, "vjp", free=False)
 
     def pull_back(cotangent: Any) -> Any:
@@ -184,7 +184,12 @@ def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = F
         >>> gc.grad(lambda layer, x: layer(x).sum())(layer, gc.tensor([[1.0, 2.0]]))
         {'weight': tensor([[1., 2.]], dtype=float32, device='cpu')}
     """
-    both = _value_and_grad(function, argnums, has_aux, "grad")
+    return gradient_of(function, argnums, has_aux, "grad")
+
+
+def gradient_of(function: Function, argnums: int | Sequence[int], has_aux: bool, name: str) -> Function:
+    """`grad`, for the transform that is `name` to the user."""
+    both = _value_and_grad(function, argnums, has_aux, name)
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -236,7 +241,7 @@ def forward(
     with pushed(state.levels, level):
         result = given.call(function, [level.box(v, m) for v, m in zip(given.values, moves, strict=True)])
     result, aux = pair_of(result, name) if has_aux else (result, None)
-    result = tree_map(as_value, result)
+    result = tree_map(lambda out: as_value(out, "the result of the function"), result)
     tangent = tree_map(lambda out: _or_zeros(level.tangent(out), level.primal(out)), result)
     return tree_map(level.primal, result), tangent, tree_map(level.primal, aux) if has_aux else None
 
@@ -255,7 +260,7 @@ def linearize(function: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     Returns:
         `(value, push)`, with `has_aux` `(value, push, aux)`. `push(*tangents)` takes trees like the primals and returns
-        a tree like the value; arrays where all primals are arrays.
+        a tree like the value; arrays where all primals are arrays. It keeps copies of arrays, so these may change.
 
     Raises:
         TypeError: a primal or a result is not floating.
@@ -267,7 +272,7 @@ def linearize(function: Function, *primals: Any, has_aux: bool = False) -> Any:
         >>> push(gc.tensor([1.0, 0.0])), push(gc.tensor([0.0, 1.0]))
         (tensor([2., 0.], dtype=float32, device='cpu'), tensor([0., 4.], dtype=float32, device='cpu'))
     """
-    given = Arguments(primals, "linearize")
+    given = Arguments(primals, "linearize", own=True)
     value, pull, aux = reverse(function, given, has_aux, "linearize", free=False)
     start = tree_map(_zeros_of_result, value)
     _, push_leaves, _ = reverse(pull, Arguments((start,), "linearize"), False, "linearize", free=False)

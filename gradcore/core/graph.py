@@ -110,7 +110,18 @@ class Graph:
             yield f"  constant {_typed(var)}"
         for node in self.nodes:
             yield f"  {_equation(node)}"
+            for body in _bodies(node.params):
+                yield from [f"    {line}" for line in body._lines()]
         yield f"  return {', '.join(map(str, self.outputs))}"
+
+
+def _bodies(params: tuple[Any, ...]) -> Iterator[Graph]:
+    """The graphs of loops and branches among static parameters."""
+    for param in params:
+        if isinstance(param, tuple):
+            yield from _bodies(param)
+        elif isinstance(getattr(param, "graph", None), Graph):
+            yield param.graph
 
 
 def _typed(var: Var) -> str:

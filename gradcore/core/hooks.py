@@ -22,6 +22,9 @@ class Hook:
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
         """Called with the results."""
 
+    def inside(self, node: Any, values: Sequence[Any], outputs: tuple[Any, ...]) -> None:
+        """Called with a node of the body of a `scan`, `cond` or `call` that was performed, on raw arrays."""
+
     def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
         """Called when an op was recorded, with its outputs (of the level below: raw arrays at the bottom)."""
 

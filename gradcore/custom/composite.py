@@ -17,7 +17,7 @@ from gradcore.core.errors import GradcoreError
 from gradcore.core.graph import Graph
 from gradcore.core.op import Family, Mask, Op, Saved
 from gradcore.core.state import replaced
-from gradcore.core.tensor import Tensor
+from gradcore.core.tensor import Tensor, Traced
 from gradcore.custom.formula import site_of
 from gradcore.kernels.spec import RowSpec
 from gradcore.ops.operands import as_operand, as_tensor, bind_general
@@ -108,7 +108,10 @@ class _Composite:
         stage.graph.inputs = [stage.new_var(Aval(a.shape, a.dtype, device=a.device)) for a in avals]
         with replaced("base", stage), replaced("recording", True):
             result = self.meaning(*[Tensor(v) for v in stage.graph.inputs], *params)
-            if any(isinstance(y, Tensor) and y.node is not None for y in as_tuple(result)):
+            parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+            if not parts or not all(isinstance(y, Tensor) for y in parts):
+                raise TypeError(f"{self.site} must return a tensor, or a tuple of tensors")
+            if any(isinstance(y, Traced) or y.node is not None for y in parts):
                 raise GradcoreError(f"{self.site} closes over a tensor that needs a gradient; make it an operand")
             graph = stage.finish(result)
         if graph.cells:

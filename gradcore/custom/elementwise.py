@@ -41,9 +41,8 @@ def elementwise(function: Function | None = None, *, partials: Function | None =
         A function of tensors, arrays and numbers; without `function`, a decorator.
 
     Raises:
-        GradcoreError: the formula is not elementwise, reads a tensor that is not an operand, or `partials` are not its
-            derivatives.
-        StageError: the formula asks for the value of an element (`if x > 0`); use `where`.
+        GradcoreError: the formula is not elementwise, reads a tensor that is not an operand, asks for the value of an
+            element (`if x > 0`; use `where`), or `partials` are not its derivatives.
 
     Example:
         >>> import gradcore as gc
@@ -121,7 +120,7 @@ def _with_partials(function: Function, partials: Function, names: tuple[str, ...
     y = "y_"
     while y in names:
         y += "_"
-    given = [part.output for part in read(partials, (y, *names))]
+    given = [part.output for part in read(partials, (y, *names), numbers=True)]
     if len(given) != len(names):
         raise GradcoreError(
             f"the partials of {site_of(function)} are {len(given)}, but it has {len(names)} operands; return a "

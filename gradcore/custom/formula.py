@@ -11,13 +11,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from gradcore.autodiff.capture import capture
 from gradcore.autodiff.record import is_ones
-from gradcore.autodiff.stage import Stage
 from gradcore.core.aval import Aval
-from gradcore.core.errors import GradcoreError, StageError
+from gradcore.core.errors import GradcoreError
+from gradcore.core.evaluate import SCALARS
 from gradcore.core.graph import Graph, Node, Var
-from gradcore.core.state import describe_site, replaced
-from gradcore.core.tensor import Tensor, Traced
+from gradcore.core.state import describe_site
 from gradcore.kernels.calculus import scale, simplify, substitute
 from gradcore.kernels.expr import ONE, ZERO, Expr, is_const, lift, not_equal, var, walk, where
 from gradcore.ops.scalar import Scalar
@@ -45,37 +45,35 @@ def operand_names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple([p.name for p in parameters])
 
 
-def read(function: Callable[..., Any], names: Sequence[str]) -> list[Formula]:
-    """The formulas of all results of a function of numbers.
+def read(function: Callable[..., Any], names: Sequence[str], numbers: bool = False) -> list[Formula]:
+    """The formulas of all results of a function of numbers; with `numbers`, they may be mere numbers.
 
     Raises:
         GradcoreError: it does something that is not elementwise, or reads a tensor that is not an operand.
     """
-    graph = _capture(function, len(names))
-    reader = _Reader(site_of(function), graph, names)
-    for node in graph.nodes:
-        reader.take(node)
-    return [reader.formula(output) for output in graph.outputs]
+    site = site_of(function)
+    parts: list[Any] = []
+
+    def body(*operands: Any) -> Any:
+        result = function(*operands)
+        parts.extend(result if isinstance(result, (tuple, list)) else (result,))
+        return [part for part in parts if not isinstance(part, SCALARS)]
+
+    reader = _Reader(site, _capture(body, len(names), site), names)
+    made = iter(reader.formulas())
+    return [reader.number(part, numbers) if isinstance(part, SCALARS) else next(made) for part in parts]
 
 
-def _capture(function: Callable[..., Any], count: int) -> Graph:
-    stage = Stage(getattr(function, "__name__", "formula"))
-    stage.graph.inputs = [stage.new_var(Aval((), "float64")) for _ in range(count)]
-    with replaced("base", stage):
-        try:
-            result = function(*[Tensor(v) for v in stage.graph.inputs])
-        except StageError as error:
-            raise StageError(f"{site_of(function)} is a scalar formula: {error}, or use where()") from error
-        if isinstance(result, Traced):
-            raise GradcoreError(_closed_over(site_of(function)))
-        graph = stage.finish(result)
-    if graph.cells or not all(is_ones(Tensor(array)) for array in graph.constants.values()):
-        raise GradcoreError(_closed_over(site_of(function)))
-    return graph
-
-
-def _closed_over(site: str) -> str:
-    return f"{site} reads a tensor that is not one of its operands; make it an operand, or use a Python number"
+def _capture(function: Callable[..., Any], count: int, site: str) -> Graph:
+    """As a body of `scan`, where all that has no place in a formula is an op, `detach` too."""
+    body, closed, _ = capture(function, [Aval((), "float64")] * count, f"the formula {site}")
+    if not all(map(is_ones, closed)):
+        raise GradcoreError(
+            f"{site} reads a tensor that is not one of its operands; make it an operand, or use a Python number "
+            "(of which where() takes one, beside an operand)"
+        )
+    body.graph.constants = {body.graph.inputs.pop(0): value.data for value in closed}
+    return body.graph
 
 
 class _Reader:
@@ -87,6 +85,7 @@ class _Reader:
 
     def __init__(self, site: str, graph: Graph, names: Sequence[str]) -> None:
         self.site, self.count = site, len(names)
+        self.nodes, self.outputs = graph.nodes, graph.outputs
         self.exact: dict[Any, Expr] = {v: var(n) for v, n in zip(graph.inputs, names, strict=True)}
         self.exact |= dict.fromkeys(graph.constants, ONE)  # what a gradient inside starts from
         self.smooth = dict(self.exact)
@@ -132,10 +131,15 @@ class _Reader:
     def _slopes(self, value: Any) -> list[Expr]:
         return self.slopes[value] if isinstance(value, Var) else [ZERO] * self.count
 
-    def formula(self, output: Any) -> Formula:
-        if not isinstance(output, Var):
-            raise GradcoreError(f"{self.site} returned the number {output}; a formula depends on its operands")
-        return Formula(simplify(self.exact[output]), tuple(self.slopes[output]))
+    def formulas(self) -> list[Formula]:
+        for node in self.nodes:
+            self.take(node)
+        return [Formula(simplify(self.exact[output]), tuple(self.slopes[output])) for output in self.outputs]
+
+    def number(self, value: Any, allowed: bool) -> Formula:
+        if not allowed:
+            raise GradcoreError(f"{self.site} returned the number {value}; a formula depends on its operands")
+        return Formula(lift(value), (ZERO,) * self.count)
 
 
 def _total(terms: list[Expr]) -> Expr:

@@ -67,6 +67,11 @@ class _Custom:
             return self._forward(level, call, xs)
         if isinstance(level, Tape):
             return self._on_tape(level, call, xs)
+        if level is not None:
+            raise GradcoreError(
+                f"{call.site('f')} has a derivative by hand, which {level.name} would lose; call it outside of scan, "
+                "cond and elementwise formulas, or write the loop in Python"
+            )
         return self._permanent(call, xs)
 
     def _on_tape(self, level: Tape, call: Call, xs: Sequence[Any]) -> tuple[Any, ...]:
@@ -216,8 +221,12 @@ class custom_jvp(_Custom):  # noqa: N801 - a decorator
 
     def _forward(self, level: Forward, call: Call, xs: Sequence[Any]) -> tuple[Any, ...]:
         primals = [level.primal(x) for x in xs]
-        outs, tangents = call.push(primals, dense_tangents(primals, [level.tangent(x) for x in xs]))
-        _refuse_closures(call, outs, level.depth)
+        given = dense_tangents(primals, [level.tangent(x) for x in xs])
+        outs, tangents = call.push(primals, given)
+        if not self.linear and _plain(tangents):
+            turned = call.push(primals, [None if t is None else t * -2.0 for t in given])[1]
+            self._compare(call, [None if t is None else t * -2.0 for t in tangents], turned)
+        _refuse_closures(call, (*outs, *[t for t in tangents if t is not None]), level.depth)
         return tuple([level.box(out, tangent) for out, tangent in zip(outs, tangents, strict=True)])
 
     def _record(self, call: Call, values: Sequence[Any]) -> tuple[Op, tuple[Any, ...]]:
@@ -242,20 +251,21 @@ class custom_jvp(_Custom):  # noqa: N801 - a decorator
 
         gs = [gs[k] for k in floating]
         zero = dense_tangents([xs[i] for i in moving], [None] * len(moving))
-        parts = _pulled(pushed, zero, gs)
-        if not self.linear and all(type(part) is Tensor and type(part.data) is np.ndarray for part in parts):
-            self._check_linear(call, pushed, zero, gs, parts)
+        nothing, pull = vjp(pushed, *zero)
+        parts = pull(tuple(gs))
+        if not self.linear and _plain((*nothing, *parts)):
+            others = vjp(pushed, *[t + 0.5 for t in zero])[1](tuple(gs))
+            self._compare(call, (*parts, *nothing), (*others, *[y * 0.0 for y in nothing]))
         made = iter(parts)
         return tuple([next(made) if need else None for need in needed])
 
-    def _check_linear(self, call: Call, pushed: Function, zero: list[Any], gs: list[Any], parts: Any) -> None:
-        """Once per function: the transpose is the same at other tangents."""
-        others = _pulled(pushed, [t + 0.5 for t in zero], gs)
-        pairs = [(a.data, b.data) for a, b in zip(parts, others, strict=True)]
+    def _compare(self, call: Call, found: Sequence[Any], expected: Sequence[Any]) -> None:
+        """Once per function: twice the tangents give twice the result, none give none, the transpose is one matrix."""
+        pairs = [(a.data, b.data) for a, b in zip(found, expected, strict=True) if a is not None]
         if not all(np.allclose(a, b, rtol=1e-2, atol=1e-6, equal_nan=True) for a, b in pairs):
-            raise GradcoreError(f"{call.site('jvp')} is not linear in the tangents, so reverse mode has no derivative")
+            raise GradcoreError(f"{call.site('jvp')} is not linear in the tangents, as a derivative is")
         self.linear = True
 
 
-def _pulled(function: Function, at: Sequence[Any], gs: Sequence[Any]) -> Any:
-    return vjp(function, *at)[1](tuple(gs))
+def _plain(tensors: Sequence[Any]) -> bool:
+    return all(t is None or (type(t) is Tensor and type(t.data) is np.ndarray) for t in tensors)

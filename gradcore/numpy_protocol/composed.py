@@ -15,13 +15,16 @@ from gradcore.numpy_protocol.nans import without_nans
 from gradcore.numpy_protocol.rules import operand
 from gradcore.numpy_protocol.ufuncs import trunc
 from gradcore.ops.operands import as_tensor, named_tensor
+from gradcore.ops.structural import normal_axis
 from gradcore.ops.subscripts import getitem
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 
 def reshape(a: Any, shape: Any, order: str = "C") -> Any:
-    if order == "F":
+    if order not in ("C", "c", "F", "f"):
+        raise TypeError(f"numpy.reshape cannot honour order={order!r} on tensors; it takes 'C' and 'F'")
+    if order in "Ff":
         sizes = ops.reshape(a, shape).shape
         return ops.transpose(ops.reshape(ops.transpose(a), sizes[::-1]))
     return ops.reshape(a, shape)
@@ -37,6 +40,8 @@ def argsort(a: Any, axis: int | None = -1) -> Any:
 
 def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     first, second = axes
+    if (first - second) % len(m.shape) == 0:
+        raise ValueError(f"numpy.rot90 turns in the plane of two different axes, not {tuple(axes)}")
     turned = (
         lambda x: x,
         lambda x: ops.swapaxes(ops.flip(x, second), first, second),
@@ -48,7 +53,7 @@ def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
 
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     count = len(a.shape)
-    axis, start = axis % count, start + count if start < 0 else start
+    axis, start = normal_axis(axis, count), start + count if start < 0 else start
     return ops.moveaxis(a, axis, start - 1 if axis < start else start)
 
 
@@ -187,6 +192,8 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 def clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:
+    if (a_min is not None or a_max is not None) and (min is not None or max is not None):
+        raise ValueError("numpy.clip takes a_min and a_max, or min and max, not both")
     return ops.clip(a, a_min if min is None else min, a_max if max is None else max)
 
 
@@ -194,10 +201,11 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: fl
     x = named_tensor(x, "nan_to_num")
     if x.dtype.kind != "f":
         return x
-    info = np.finfo(x.dtype)
+    info, dtype = np.finfo(x.dtype), x.dtype
     x = without_nans(x, nan)
     x = ops.where(ops.equal(x, math.inf), float(info.max) if posinf is None else posinf, x)
-    return ops.where(ops.equal(x, -math.inf), float(info.min) if neginf is None else neginf, x)
+    x = ops.where(ops.equal(x, -math.inf), float(info.min) if neginf is None else neginf, x)
+    return ops.cast(x, dtype)
 
 
 def fix(x: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradcore import ops
 from gradcore.numpy_protocol import functions as functions
-from gradcore.numpy_protocol.rules import HARMLESS, RULES, Rule, operand
+from gradcore.numpy_protocol.rules import RULES, Rule, is_harmless, operand
 from gradcore.numpy_protocol.ufuncs import ACCUMULATIONS, REDUCTIONS, SPECIAL, UFUNCS
 from gradcore.numpy_protocol.unsupported import UNSUPPORTED
 
@@ -82,8 +82,7 @@ def _refuse(shown: str, kwargs: dict[str, Any]) -> None:
                 f"{shown} cannot honour out= with tensors, which are values; use the result, and write `a = a + t` for "
                 "`a += t` where a is an array"
             )
-        harmless = value is None or (isinstance(value, (bool, str)) and value in HARMLESS.get(name, ()))
-        if not harmless:
+        if not is_harmless(name, value):
             raise TypeError(f"{shown} cannot honour {name}= on tensors; cast with .astype(), choose with numpy.where")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gradcore import ops
 from gradcore.linalg import cholesky, det, inv, matrix_power, multi_dot, slogdet, solve
 from gradcore.numpy_protocol import composed
+from gradcore.ops.structural import normal_axes
 
 __all__ = ["cholesky", "det", "inv", "matrix_power", "multi_dot", "slogdet", "solve"]
 
@@ -19,10 +21,10 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) 
     """Of several axes, those elements are one vector."""
     if axis is not None and not hasattr(axis, "__iter__"):
         return ops.norm(x, ord, axis, keepdims)
-    axes = tuple(range(len(x.shape))) if axis is None else tuple([a % len(x.shape) for a in axis])
+    axes = normal_axes(None if axis is None else tuple(axis), len(x.shape))
     rest = [a for a in range(len(x.shape)) if a not in axes]
     turned = ops.transpose(x, (*rest, *axes))
-    flat = ops.reshape(turned, (*[x.shape[a] for a in rest], -1))
+    flat = ops.reshape(turned, (*[x.shape[a] for a in rest], math.prod([x.shape[a] for a in axes])))
     shape = tuple([1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes])
     return ops.reshape(ops.norm(flat, ord, -1), shape)
 

@@ -35,15 +35,28 @@ def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return _shared(nansum(a, axis, keepdims), _count(a, axis, keepdims))
 
 
+def correction_of(ddof: float, correction: float | None) -> float:
+    """They are two names of one argument."""
+    if correction is not None and ddof != 0:
+        raise ValueError("NumPy's var and std take ddof or correction, not both")
+    return ddof if correction is None else correction
+
+
 def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Any:
-    ddof = ddof if correction is None else correction
+    """NaN where there are not more than ddof numbers."""
     distance = ops.sub(without_nans(a, 0.0), nanmean(a, axis, True))
     squares = ops.where(ops.isnan(a), 0.0, ops.square(distance))
-    return _shared(ops.sum(squares, axis, keepdims), ops.sub(_count(a, axis, keepdims), ddof))
+    freedom = ops.sub(_count(a, axis, keepdims), correction_of(ddof, correction))
+    enough = ops.greater(freedom, 0)
+    variance = _shared(ops.sum(squares, axis, keepdims), ops.where(enough, freedom, 1))
+    return ops.where(enough, variance, math.nan)
 
 
 def nanstd(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Any:
-    return ops.sqrt(nanvar(a, axis, ddof, keepdims, correction))
+    """Where all are equal, its derivative is 0, as that of `gradcore.std`."""
+    variance = nanvar(a, axis, ddof, keepdims, correction)
+    nothing = ops.equal(variance, 0)
+    return ops.where(nothing, variance, ops.sqrt(ops.where(nothing, 1.0, variance)))
 
 
 def _extreme(function: Any, a: Any, bound: float, axis: Any, keepdims: bool) -> Any:

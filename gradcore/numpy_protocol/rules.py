@@ -61,20 +61,27 @@ class Rule:
         call: dict[str, Any] = {}
         dtype = None
         for parameter in self.parameters:
-            if parameter.name not in given or _is_default(value := given.pop(parameter.name)):
+            if parameter.name not in given or (value := given.pop(parameter.name)) is np._NoValue:
                 continue
-            if parameter.casts:
-                dtype = value
-            elif parameter.ours is not None:
+            if parameter.ours is not None:
                 call[parameter.ours] = operand(value, self.name) if parameter.name in OPERANDS else value
+            elif parameter.casts:
+                dtype = value
             else:
                 self._refuse_unless_harmless(parameter.name, value)
         if given:
             raise TypeError(f"{self.shown} got an unexpected argument {next(iter(given))}=; on tensors it {self.takes}")
-        if dtype is not None:
-            first = next(iter(call))
-            call[first] = cast(named_tensor(call[first], self.name), dtype)
-        return self.function(**call)
+        return self.function(**call) if dtype is None else self._in_dtype(np.dtype(dtype), call)
+
+    def _in_dtype(self, dtype: np.dtype[Any], call: dict[str, Any]) -> Any:
+        """The function in another dtype of the same kind: integers stay integers."""
+        first = next(iter(call))
+        value = named_tensor(call[first], self.name)
+        if np.can_cast(value.dtype, dtype, "same_kind"):
+            result = self.function(**{**call, first: cast(value, dtype)})
+            if result.dtype.kind == dtype.kind:
+                return cast(result, dtype)
+        raise TypeError(f"{self.shown} cannot honour dtype={dtype} for {value.aval}; cast with .astype()")
 
     def _given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = [parameter.name for parameter in self.parameters if not parameter.by_keyword]
@@ -83,8 +90,7 @@ class Rule:
         return {**dict(zip(names, args, strict=False)), **kwargs}
 
     def _refuse_unless_harmless(self, name: str, value: Any) -> None:
-        harmless = HARMLESS.get(name, ())
-        if not (isinstance(value, (bool, str)) and value in harmless):
+        if not is_harmless(name, value):
             raise TypeError(f"{self.shown} cannot honour {name}= on tensors; it {self.takes}")
 
     @property
@@ -109,19 +115,20 @@ class Variadic(Rule):
         call = {}
         honoured = {parameter.name: parameter for parameter in self.parameters}
         for name, value in kwargs.items():
-            if _is_default(value):
-                continue
             if name not in honoured:
                 raise TypeError(f"{self.shown} got an unexpected argument {name}=; on tensors it {self.takes}")
             if honoured[name].ours is None:
                 self._refuse_unless_harmless(name, value)
-            else:
+            elif value is not np._NoValue:
                 call[name] = value
         return self.function(*[operand(arg, self.name) for arg in args], **call)
 
 
-def _is_default(value: Any) -> bool:
-    return value is None or value is np._NoValue
+def is_harmless(name: str, value: Any) -> bool:
+    """Whether an argument that cannot be honoured asks for nothing."""
+    if value is None or value is np._NoValue:
+        return True
+    return isinstance(value, (bool, str, np.bool_)) and value in HARMLESS.get(name, ())
 
 
 def operand(value: Any, name: str) -> Any:

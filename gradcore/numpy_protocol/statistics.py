@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcore import ops
 from gradcore.numpy_protocol.composed import atleast_2d
-from gradcore.numpy_protocol.nans import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+from gradcore.numpy_protocol.nans import correction_of, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from gradcore.numpy_protocol.rules import operand
 from gradcore.ops.operands import named_tensor
 from gradcore.ops.subscripts import getitem
@@ -18,16 +18,12 @@ __all__ = ["nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar
 # --- statistics -------------------------------------------------------------------------------------------------------
 
 
-def _correction(ddof: float, correction: float | None) -> float:
-    return ddof if correction is None else correction
-
-
 def var(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Any:
-    return ops.var(a, axis, keepdims, _correction(ddof, correction))
+    return ops.var(a, axis, keepdims, correction_of(ddof, correction))
 
 
 def std(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, correction: float | None = None) -> Any:
-    return ops.std(a, axis, keepdims, _correction(ddof, correction))
+    return ops.std(a, axis, keepdims, correction_of(ddof, correction))
 
 
 def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -47,6 +43,8 @@ def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
         if not isinstance(axis, int) or len(weights.shape) != 1:
             raise TypeError("numpy.average takes weights of the shape of a, or a vector of them and one axis")
         weights = ops.reshape(weights, [-1 if k == axis % a.ndim else 1 for k in range(a.ndim)])
+    dtype = np.result_type(a.dtype, weights.dtype, *[np.float64] * (a.dtype.kind != "f"))
+    a, weights = ops.cast(a, dtype), ops.cast(weights, dtype)
     total = ops.sum(ops.broadcast_to(weights, a.shape), axis, keepdims)
     return ops.div(ops.sum(ops.mul(a, weights), axis, keepdims), total)
 
@@ -111,6 +109,8 @@ def _steps(x: Any, axis: int) -> Any:
 
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     a = named_tensor(a, "diff")
+    if n < 0 or a.ndim == 0:
+        raise ValueError(f"numpy.diff takes n of 0 or more, and one axis or more, not n = {n} and shape {a.shape}")
     parts = [a if part is a else _beside(part, a, axis) for part in (prepend, a, append) if part is not None]
     a = a if len(parts) == 1 else ops.concatenate(parts, axis)
     for _ in range(n):
@@ -127,14 +127,17 @@ def _beside(part: Any, a: Any, axis: int) -> Any:
 
 
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    steps = _steps(ops.ravel(ary), 0)
+    steps = _steps(ops.ravel(named_tensor(ary, "ediff1d")), 0)
     ends = [None if x is None else _flat(x, steps.dtype) for x in (to_begin, to_end)]
     parts = [part for part in (ends[0], steps, ends[1]) if part is not None]
     return steps if len(parts) == 1 else ops.concatenate(parts)
 
 
 def _flat(x: Any, dtype: Any) -> Any:
-    return ops.ravel(ops.cast(x if hasattr(x, "dtype") else named_tensor(np.asarray(x), "ediff1d"), dtype))
+    x = x if hasattr(x, "dtype") else named_tensor(np.asarray(x), "ediff1d")
+    if not np.can_cast(x.dtype, dtype, "same_kind"):
+        raise TypeError(f"numpy.ediff1d cannot put {x.dtype} before or after differences of {dtype}")
+    return ops.ravel(ops.cast(x, dtype))
 
 
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
@@ -153,6 +156,7 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
 def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Central differences inside, one-sided ones at the ends; the distance of the points is one number per axis."""
     f = named_tensor(f, "gradient")
+    f = f if f.dtype.kind == "f" else ops.cast(f, np.float64)
     axes = range(f.ndim) if axis is None else [axis] if isinstance(axis, int) else list(axis)
     distances = list(spacing) * (len(axes) if len(spacing) == 1 else 1) or [1.0] * len(axes)
     if edge_order != 1 or any(np.ndim(h) for h in distances) or len(distances) != len(axes):
@@ -162,6 +166,8 @@ def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def _central(f: Any, axis: int, h: Any) -> Any:
-    inner = ops.div(ops.sub(_part(f, axis, slice(2, None)), _part(f, axis, slice(None, -2))), ops.mul(2.0, h))
+    if f.shape[axis] < 2:
+        raise ValueError(f"numpy.gradient needs two points or more along axis {axis} of shape {f.shape}")
+    inner = ops.div(ops.sub(_part(f, axis, slice(2, None)), _part(f, axis, slice(None, -2))), 2.0 * h)
     first, last = _steps(_part(f, axis, slice(0, 2)), axis), _steps(_part(f, axis, slice(-2, None)), axis)
     return ops.concatenate([ops.div(first, h), inner, ops.div(last, h)], axis)

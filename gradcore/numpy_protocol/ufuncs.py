@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gradcore import ops
-from gradcore.ops.operands import named_tensor
+from gradcore.core.op import Promotion
+from gradcore.ops.operands import common_dtype, named_tensor
 from gradcore.ops.special import xlogy
 
 Function = Callable[..., Any]
@@ -22,8 +23,13 @@ def fabs(x: Any) -> Any:
 
 
 def _floating(x: Any, name: str) -> Any:
-    x = named_tensor(x, name)
-    return x if x.dtype.kind == "f" else ops.mul(x, 1.0)
+    return _together(named_tensor(x, name))[0]
+
+
+def _together(*operands: Any) -> list[Any]:
+    """Operands in the floating dtype in which they meet; Python numbers stay weak."""
+    dtype = common_dtype(operands, Promotion.FLOAT)
+    return [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in operands]
 
 
 def cbrt(x: Any) -> Any:
@@ -41,11 +47,11 @@ def trunc(x: Any) -> Any:
 
 
 def degrees(x: Any) -> Any:
-    return ops.mul(x, 180 / math.pi)
+    return ops.mul(_floating(x, "degrees"), 180 / math.pi)
 
 
 def radians(x: Any) -> Any:
-    return ops.mul(x, math.pi / 180)
+    return ops.mul(_floating(x, "radians"), math.pi / 180)
 
 
 def fmax(a: Any, b: Any) -> Any:
@@ -58,19 +64,21 @@ def fmin(a: Any, b: Any) -> Any:
 
 def fmod(a: Any, b: Any) -> Any:
     """The remainder with the sign of a."""
-    size = ops.mod(ops.abs(a), ops.abs(b))
+    size = ops.mod(abs(a), abs(b))  # of Python numbers too, which stay weak
     return ops.where(ops.less(a, 0), ops.neg(size), size)
 
 
 def logaddexp2(a: Any, b: Any) -> Any:
+    a, b = _together(a, b)
     scale = math.log(2)
-    return ops.div(ops.logaddexp(ops.mul(a, scale), ops.mul(b, scale)), scale)
+    return ops.div(ops.logaddexp(a * scale, b * scale), scale)
 
 
 def heaviside(a: Any, b: Any) -> Any:
+    dtype = common_dtype([a, b], Promotion.FLOAT)
     a = _floating(a, "heaviside")
     step = ops.where(ops.equal(a, 0), b, ops.where(ops.less(a, 0), 0.0, 1.0))
-    return ops.where(ops.isnan(a), a, step)
+    return ops.cast(ops.where(ops.isnan(a), a, step), dtype)
 
 
 def float_power(a: Any, b: Any) -> Any:
@@ -82,8 +90,9 @@ def divmod(a: Any, b: Any) -> Any:
 
 
 def modf(x: Any) -> Any:
-    whole = trunc(_floating(x, "modf"))
-    return ops.sub(x, whole), whole
+    x = _floating(x, "modf")
+    whole = trunc(x)
+    return ops.where(ops.isinf(x), 0.0, ops.sub(x, whole)), whole
 
 
 def vecdot(a: Any, b: Any) -> Any:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcore.autodiff.capture import replay
+from gradcore.autodiff.capture import Body
 from gradcore.autodiff.stage import make_graph
 from gradcore.core.aval import Aval
-from gradcore.core.bind import as_tuple, bind
+from gradcore.core.bind import as_tuple
 from gradcore.core.errors import StageError
 from gradcore.core.graph import Graph
 from gradcore.core.op import Family, Op
-from gradcore.core.tensor import Tensor
 from gradcore.core.trees import unflatten
 from gradcore.ops.operands import as_tensor, bind_general
 
@@ -56,14 +55,14 @@ def call(name: str, function: Callable[..., Any], *examples: Any) -> Callable[..
 
 
 def _make_op(name: str, graph: Graph) -> Op:
-    count = len(graph.outputs)
+    body, count = Body(graph), len(graph.outputs)
 
     def meaning(*operands: Any) -> Any:
-        outs = replay(graph, operands, bind, Tensor)
+        outs = body(*operands)
         return outs if count > 1 else outs[0]
 
     def impl(xp: Any, out: Any, *arrays: Any) -> Any:
-        outs = replay(graph, arrays, lambda op, values, params: xp.run(op, None, values, params), lambda array: array)
+        outs = body.run(xp, arrays)
         for target, value in zip(() if out is None else as_tuple(out), outs, strict=False):
             xp.np.copyto(target, value)
         return (outs if count > 1 else outs[0]) if out is None else out

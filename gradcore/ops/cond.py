@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcore.autodiff.arguments import as_value
+from gradcore.autodiff.arguments import as_value, common_device
 from gradcore.autodiff.capture import Body, capture, derived
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
@@ -65,7 +65,8 @@ def cond(pred: Any, true: Callable[..., Any], false: Callable[..., Any], *operan
             "where() chooses element by element"
         )
     leaves, structure = flatten(operands)
-    values = [as_value(leaf, "an operand of cond") for leaf in leaves]
+    device = common_device(leaves)
+    values = [as_value(leaf, "an operand of cond", device) for leaf in leaves]
     found = [_captured(branch, values, structure) for branch in (true, false)]
     _compare(found[0], found[1])
     (one, closed, out_structure), (other, also, _) = found
@@ -189,6 +190,7 @@ COND = Op(
     batch=_batch,
     saves=lambda needed, params: Saved(tuple(range(len(needed)))),
     half=False,
+    host=frozenset({0}),
     internal=True,
     doc=cond.__doc__ or "",
 )

@@ -191,13 +191,51 @@ MATRICES = (
 )
 
 
-def _det_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
-    return mul(ys[0], _growth(tangents[0], xs[0]))
-
-
 def _growth(da: Any, a: Any) -> Any:
     """The trace of inv(a) @ da: by how much the logarithm of the determinant grows."""
     return sum_over(mul(_turned(bind(inv_op, (a,))), da), (-1, -2))
+
+
+def _cofactor_impl(np: Any, a: Any) -> Any:
+    """By the inverse, where there is one; CuPy does not say, so a singular matrix gives NaN there."""
+    try:
+        return np.linalg.det(a)[..., None, None] * np.linalg.inv(a).swapaxes(-1, -2)
+    except np.linalg.LinAlgError:
+        return _cofactors_by_singular_values(np, a)
+
+
+def _cofactors_by_singular_values(np: Any, a: Any) -> Any:
+    """With a = u @ diag(s) @ v, that of a singular value is the product of the others; nothing is divided."""
+    u, s, v = np.linalg.svd(a)
+    others = np.where(np.eye(s.shape[-1], dtype=bool), 1, s[..., None, :]).prod(-1)
+    sign = np.sign(np.linalg.det(u) * np.linalg.det(v))
+    return u @ ((sign[..., None] * others)[..., None] * v)
+
+
+def _cofactor_vjp(needed: Any, g: Any, xs: Any, ys: Any, params: Any) -> Any:
+    unturned = _turned(bind(inv_op, xs))
+    inner = matmul(ys[0], _turned(g))
+    return (sub(_scaled(sum_over(mul(g, ys[0]), (-1, -2)), unturned), matmul(inner, unturned)),)
+
+
+def _cofactor_jvp(tangents: Any, xs: Any, ys: Any, params: Any) -> Any:
+    moved = matmul(matmul(_turned(bind(inv_op, xs)), _turned(tangents[0])), ys[0])
+    return sub(_scaled(_growth(tangents[0], xs[0]), ys[0]), moved)
+
+
+cofactor_op: Op = indexed(
+    "cofactor",
+    ("a",),
+    promotion=Promotion.FLOAT,
+    impl=_clear("cofactor", SINGULAR)(_cofactor_impl),
+    abstract=_square,
+    vjp=_cofactor_vjp,
+    jvp=_cofactor_jvp,
+    saves=lambda needed, params: Saved((0,), (0,)),
+    batch=_mapped_as_stack(lambda: cofactor_op),
+    samples=MATRICES,
+    doc="The derivative of the determinant, which is finite where a matrix is singular; its own is not there.",
+)
 
 
 det_op: Op = indexed(
@@ -206,12 +244,12 @@ det_op: Op = indexed(
     promotion=Promotion.FLOAT,
     impl=_clear("det", SINGULAR)(lambda np, a: np.linalg.det(a)),
     abstract=_per_matrix,
-    vjp=lambda needed, g, xs, ys, params: (_scaled(mul(g, ys[0]), _turned(bind(inv_op, xs))),),
-    jvp=_det_jvp,
-    saves=lambda needed, params: Saved((0,), (0,)),
+    vjp=lambda needed, g, xs, ys, params: (_scaled(g, bind(cofactor_op, xs)),),
+    jvp=lambda tangents, xs, ys, params: sum_over(mul(bind(cofactor_op, xs), tangents[0]), (-1, -2)),
+    saves=lambda needed, params: Saved((0,)),
     batch=_mapped_as_stack(lambda: det_op),
     samples=MATRICES,
-    doc="The determinant of a matrix; a singular one has no derivative here.",
+    doc="The determinant of a matrix; at a singular one it has a first derivative only.",
 )
 det = public(det_op)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, NamedTuple
 
-from gradcore.autodiff.arguments import as_value
+from gradcore.autodiff.arguments import as_value, common_device
 from gradcore.autodiff.capture import Body, capture, derived
 from gradcore.autodiff.record import add, zeros
 from gradcore.core.aval import Aval, aval_of
@@ -72,7 +72,8 @@ def scan(
     """
     carry, carry_structure = flatten(init)
     slices, x_structure = flatten(xs)
-    carry = [as_value(leaf, "the first carry of scan") for leaf in carry]
+    device = common_device([*carry, *slices])
+    carry = [as_value(leaf, "the first carry of scan", device) for leaf in carry]
     slices = [as_value(leaf, "an operand of scan") for leaf in slices]
     steps = _length(slices, length)
 
@@ -97,7 +98,7 @@ def _length(slices: Sequence[Any], length: int | None) -> int:
         raise ValueError("scan goes along the first axis of xs, and one of them has no axes")
     sizes = {int(x.shape[0]) for x in slices}
     if length is not None:
-        sizes.add(index(length))
+        sizes.add(_whole(length))
     if len(sizes) != 1:
         told = " and length" if length is not None else ""
         raise ValueError(
@@ -109,6 +110,13 @@ def _length(slices: Sequence[Any], length: int | None) -> int:
     if steps < 0:
         raise ValueError(f"scan cannot take {steps} steps")
     return steps
+
+
+def _whole(length: Any) -> int:
+    try:
+        return index(length)
+    except TypeError:
+        raise TypeError(f"scan takes a whole number as length, not {length!r}") from None
 
 
 def _one(aval: Aval) -> Aval:

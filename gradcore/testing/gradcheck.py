@@ -103,13 +103,23 @@ class _Check:
         self.worst = GradcheckResult(0, "", "", None, 0.0, 0.0, 0.0, 0.0)
 
     def all_orders(self, f: Function, xs: list[Any], order: int, number: int, name: str) -> None:
-        vs = self.like(xs)
-        ws = self.like(f(*xs))
+        vs, ys = self.like(xs), f(*xs)
+        ws = self.like(ys)
+        if number == 1:
+            self.values(f, xs, vs, _arrays(ys))
         self.one_order(f, xs, vs, ws, number, name)
         if order > 1 and "reverse" in self.modes:
             self.all_orders(_reverse(f, len(xs)), [*xs, *ws], order - 1, number + 1, f"vjp({name})")
         if order > 1 and "forward" in self.modes:
             self.all_orders(_forward(f, len(xs)), [*xs, *vs], order - 1, number + 1, f"jvp({name})")
+
+    def values(self, f: Function, xs: list[Any], vs: list[Any], ys: list[Any]) -> None:
+        """A rule computes the result too, and it may be another one."""
+        boxes, directions = tuple(map(as_value, xs)), tuple(map(as_value, vs))
+        for mode in self.modes:
+            outs = vjp(f, *boxes)[0] if mode == "reverse" else jvp(f, boxes, directions)[0]
+            for k, (got, want) in enumerate(zip(_arrays(outs), ys, strict=True)):
+                self.compare(1, mode, f"value of f in {mode} mode, output {k}", got, want)
 
     def one_order(self, f: Function, xs: list[Any], vs: list[Any], ws: list[Any], number: int, name: str) -> None:
         """The derivative of `f` at `xs` in every mode."""

@@ -49,6 +49,7 @@ def _refused(case: Case, operands: Sequence[Any]) -> bool:
         case.call(*operands)
         if case.differentiable():
             pulled(case, len(operands))(*operands, *cotangents_for(case, operands))
+        applications(case, operands)
     except (np.linalg.LinAlgError, RuleError) as error:
         return isinstance(error, np.linalg.LinAlgError) or isinstance(error.__cause__, np.linalg.LinAlgError)
     return False

@@ -46,6 +46,44 @@ def test_transforms_are_searched():
         gc.jvp(gc.log, (gc.tensor(-1.0),), (gc.tensor(1.0),))
 
 
+def sloped(carry, x):
+    """A body that takes a gradient."""
+    carry = gc.grad(lambda c: (gc.sin(c) * x).sum())(carry)
+    return carry, None
+
+
+@pytest.mark.parametrize("mode", [gc.detect_anomaly, lambda: gc.detect_anomaly(deferred=True), gc.check_saved])
+def test_bodies_that_take_derivatives_work_in_every_mode(mode):
+    with mode():
+        gc.scan(sloped, gc.ones(2), gc.ones(3))
+        gc.grad(lambda c: gc.cond(c.sum() > 0, lambda c: gc.scan(sloped, c, gc.ones(3))[0].sum(), gc.sum, c))(
+            gc.ones(2)
+        )
+
+
+def test_the_op_in_a_body_is_named_with_its_line():
+    def step(c, x):
+        return gc.cond(x > 0, lambda c: c * 2.0, gc.log, c), None  # body
+
+    with pytest.raises(AnomalyError) as error, gc.detect_anomaly():
+        gc.scan(step, gc.tensor(0.0), gc.tensor([1.0, -1.0]))  # call
+    text = message(error)
+    assert text.startswith("'log' gave -inf at [] of its result, float32[] (operands: float32[])")
+    assert "in a body: " in text and "# body" in text and "# call" in text
+    with pytest.raises(AnomalyError) as error, gc.detect_anomaly():
+        gc.grad(lambda c: gc.scan(lambda c, x: (gc.sqrt(c) * x, None), c, gc.ones(1))[0])(gc.tensor(0.0))
+    assert "vjp of 'scan_saving'" in message(error) and "'sqrt_vjp' gave inf" in message(error)
+
+
+def test_masks_of_infinities_in_a_body_are_not_errors():
+    def step(c, x):
+        return c, gc.where(x > 0, x, -np.inf)
+
+    with gc.detect_anomaly():
+        ys = gc.scan(step, gc.tensor(0.0), gc.tensor([1.0, -1.0]))[1]
+    assert ys.tolist() == [1.0, -np.inf]
+
+
 def test_masks_of_infinities_are_not_errors_and_nan_always_is():
     with gc.detect_anomaly():
         x = gc.tensor([1.0, 2.0], requires_grad=True)
@@ -108,6 +146,21 @@ def test_deferred_checks_at_the_end_and_sees_the_loss_and_transforms():
     with pytest.raises(KeyError), gc.detect_anomaly(deferred=True):
         gc.grad(gc.sqrt)(gc.tensor(0.0))
         raise KeyError
+
+
+def test_deferred_lists_what_was_wrong_from_the_loss_down():
+    first, last = (gc.Cell(gc.tensor([1.0]), name, requires_grad=True) for name in ("first", "last"))
+    with gc.detect_anomaly(deferred=True) as found:
+        gc.scan(sloped, gc.ones(2), gc.ones(3))  # passes inside a capture are none
+        (gc.sqrt(first * 0.0) * last).sum().backward()
+        with pytest.raises(AnomalyError) as error:
+            found.check()
+        assert message(error).startswith("the gradient of first was NaN or infinite in backward pass 1 of 1")
+        (gc.log(first * 0.0) * last).sum().backward()
+        with pytest.raises(AnomalyError) as error:
+            found.check()
+    assert message(error).startswith("the loss, the gradient of last, the gradient of first were NaN or infinite")
+    assert "with the same parameters, data and random state in `with gradcore.detect_anomaly():`" in message(error)
 
 
 def test_deferred_is_not_misled_by_large_gradients():

@@ -272,6 +272,15 @@ def test_what_a_further_derivative_needs_stays_a_tensor() -> None:
     assert outer == pytest.approx(2 * Y.sum())
 
 
+def test_later_derivatives_do_not_see_that_an_array_changed() -> None:
+    x = np.array([1.0, 2.0])
+    _, pull = gc.vjp(lambda x: x * x, x)
+    _, push = gc.linearize(lambda x: x * x, x)
+    x += 7.0
+    assert pull(np.ones(2))[0].tolist() == [2.0, 4.0]
+    assert push(np.ones(2)).tolist() == [2.0, 4.0]
+
+
 def test_complex_numbers_are_refused() -> None:
     for transform in (gc.grad, gc.jacrev, gc.vmap):
         with pytest.raises(TypeError, match="pass the real and the imaginary part as two arrays"):

@@ -99,6 +99,20 @@ def test_loops_and_branches_keep_their_bodies():
         assert_all(assert_same_bits, got, want, "loop")
 
 
+def test_bodies_are_printed_below_their_node():
+    def step(c, x):
+        return gc.cond(x > 0, lambda c: c * x, lambda c: c, c), None
+
+    lines = str(gc.make_graph(lambda x: gc.scan(step, gc.tensor(1.0), x)[0])(gc.ones(3))).splitlines()
+    assert [line for line in lines if "graph" in line or "mul" in line] == [
+        "graph <lambda>(v0: float32[3]):",
+        "    graph scan(v0: float32[], v1: float32[]):",
+        "        graph cond(v1: float32[], v0: float32[]):",
+        "          v2: float32[] = mul(v0, v1)",
+        "        graph cond(v-1: float32[], v0: float32[]):",
+    ]
+
+
 def test_constants_keep_their_bits_and_layout():
     constants = [
         np.array([[0.0, -0.0, np.nan], [np.inf, 1e-40, 3]], np.float32).T,

@@ -67,6 +67,11 @@ def emptied() -> int:
     return gc.cuda.memory_stats().reserved
 
 
+# CuPy keeps free blocks of one size in a set, so their addresses decide which it cuts up: of 240 equal runs 6 reserved a
+# block more than the others (1 to 5 %), and with no room for it one of 120 found no memory.
+ROOM = 1.1
+
+
 @pytest.mark.parametrize("budget", ["30%", "60%"])
 def test_a_run_within_the_reserved_peak_of_its_plan(costs: Costs, unlimited: None, budget: str) -> None:
     expected = trained(costs, None)  # also compiles, and makes what stays for later
@@ -75,9 +80,9 @@ def test_a_run_within_the_reserved_peak_of_its_plan(costs: Costs, unlimited: Non
     needed = gc.cuda.memory_stats().reserved  # the pool gives nothing back by itself
     assert emptied() == start
 
-    gc.cuda.set_memory_limit(needed)
+    gc.cuda.set_memory_limit(int(needed * ROOM))
     assert trained(costs, budget) == expected
-    assert gc.cuda.memory_stats().reserved == needed
+    assert gc.cuda.memory_stats().reserved <= needed * ROOM
     assert emptied() == start
     before = used()
     with pytest.raises(OutOfMemoryError, match="the limit is"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
 
 import gradcore as gc
 from gradcore.compile import Program as Compiled
@@ -16,25 +14,13 @@ from gradcore.testing import gradcheck
 from gradcore.testing.batching import Plan, assert_vmapped
 from gradcore.testing.compare import assert_all, assert_near, assert_same_bits
 
+from .drawing import safe
 from .ours import CPU, Gradcore
 from .programs import Program
 
 TOLERANCE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 2e-3}
 Function = Callable[..., tuple[Any, ...]]
 Arrays = tuple[list[Any], list[Any]]
-
-
-def fuzzing(count: int) -> settings:
-    """`count` programs, the same in every run; GRADCORE_FUZZ=5000 asks for 5,000 new ones."""
-    asked = os.environ.get("GRADCORE_FUZZ")
-    return settings(
-        max_examples=int(asked) if asked else count,
-        derandomize=not asked,
-        deadline=None,
-        database=None,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def rng_of(program: Program) -> np.random.Generator:
@@ -105,6 +91,63 @@ def near(got: Any, want: Any, what: str, allowed: float) -> None:
     assert_near(got, want, what, allowed if want.dtype.kind == "f" else 0.0)
 
 
+def reverse_over_reverse(program: Program) -> list[Any]:
+    """Hessian-vector products of gradcore as gradients of a gradient."""
+    xs, vs = [[CPU.constant(x) for x in arrays] for arrays in (program.arguments, tangents(program))]
+    every = tuple(range(len(xs)))
+    gradient = gc.grad(program.loss(CPU), every)
+
+    def along(*xs: Any) -> Any:
+        return sum([gc.cast(gc.sum(g * v), "float64") for g, v in zip(gradient(*xs), vs, strict=True)])
+
+    return [CPU.array(h) for h in gc.grad(along, every)(*xs)]
+
+
+# --- many examples ----------------------------------------------------------------------------------------------------
+
+
+def examples(program: Program, size: int = 3) -> tuple[Plan, list[Sequence[Any]]]:
+    """Arguments and directions of `size` examples near the program's, and which of them differ."""
+    rng = rng_of(program)
+    count = len(program.arguments)
+    mapped = rng.random(2 * count) < 0.6
+    mapped[rng.integers(count)] = True
+    draws = [[*moved(program, mapped[:count], rng), *tangents(program)] for _ in range(size)]
+    axes = [int(rng.integers(x.ndim + 1)) if on else None for x, on in zip(draws[0], mapped, strict=True)]
+    return Plan(tuple(axes)), draws
+
+
+def moved(program: Program, mapped: Any, rng: np.random.Generator) -> list[Any]:
+    """The mapped arguments a little away from where they are, if the program is safe there."""
+    both = zip(program.arguments, mapped, strict=True)
+    near = [np.asarray(x + on * 0.05 * rng.uniform(-1, 1, x.shape), x.dtype) for x, on in both]
+    return near if safe(program, near) else program.arguments
+
+
+def first_order(program: Program, lib: Any) -> Function:
+    """Results and gradients, of arguments."""
+    gradients = lib.grad(program.loss(lib), tuple(range(len(program.arguments))))
+    return lambda *xs: (*program.values(lib, xs), *gradients(*xs))
+
+
+def batched(program: Program, lib: Any) -> list[Any]:
+    """Results and gradients of all examples at once, as arrays or tensors of `lib`."""
+    plan, draws = examples(program)
+    count = len(program.arguments)
+    xs = [lib.constant(x) for x in plan.stacked(draws)[:count]]
+    return list(lib.batched(first_order(program, lib), plan.axes[:count])(*xs))
+
+
+def assert_agree_first_order(program: Program, got: Sequence[Any], want: Sequence[Any], by: str) -> None:
+    """Errors of results are as above; those of gradients at most the tolerance times the largest entry of all."""
+    tol = TOLERANCE[np.dtype(np.float32 if single(program) else np.float64)]
+    count = len(program.results)
+    scale = largest(*want[count:])
+    for k, (g, w) in enumerate(zip(got, want, strict=True)):
+        what = f"v{program.results[k]}" if k < count else f"gradient by argument {k - count}"
+        near(g, w.astype(g.dtype), f"{what} against {by}", tol * (largest(w) if k < count else scale))
+
+
 # --- gradcore against itself ------------------------------------------------------------------------------------------
 
 
@@ -130,17 +173,10 @@ def check_graph(program: Program) -> None:
         assert_all(assert_same_bits, compiled(*operands), want, f"graph of {program}")
 
 
-def check_vmap(program: Program, size: int = 3) -> None:
+def check_vmap(program: Program) -> None:
     """vmap of all derivatives is the loop over the examples."""
-    rng = rng_of(program)
-    draws: list[Sequence[Any]] = []
-    for _ in range(size):
-        xs = [np.asarray(x + 0.05 * rng.uniform(-1, 1, x.shape), x.dtype) for x in program.arguments]
-        draws.append([*xs, *tangents(program)])
-    mapped = rng.random(len(draws[0])) < 0.6
-    mapped[rng.integers(len(program.arguments))] = True
-    axes = [int(rng.integers(x.ndim + 1)) if on else None for x, on in zip(draws[0], mapped, strict=True)]
-    assert_vmapped(flat(program), draws, Plan(tuple(axes)), f"vmap of {program}")
+    plan, draws = examples(program)
+    assert_vmapped(flat(program), draws, plan, f"vmap of {program}")
 
 
 def check_differences(program: Program) -> None:

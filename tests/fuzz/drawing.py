@@ -6,6 +6,7 @@ outside its domain, near a kink, or whose result is large, is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,19 @@ from .ours import CPU
 from .programs import BLOCKS, PER_EXAMPLE, Env, Input, Program, Step, apply, replaced
 
 LARGEST = 50.0
-NAMES = st.sampled_from([*TABLE, *sorted(BLOCKS) * 3])  # a transform in one of five steps
+OFTEN = (
+    "add",
+    "sub",
+    "mul",
+    "less",
+    "where",
+    "where",
+    "where",
+    "at_set",
+    "solve",
+    "layer_norm",
+)  # they join values, or rarely find operands
+NAMES = [*TABLE, *OFTEN, *sorted(BLOCKS) * 3]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)
 
 
@@ -26,15 +39,15 @@ class UnsafeError(Exception):
 
 
 @st.composite
-def programs(draw: Any, dtypes: tuple[str, ...] = ("float64", "float32"), least: int = 5, most: int = 15) -> Program:
-    """Programs of up to `most` steps on operands of `dtypes` and integers."""
+def programs(draw: Any, dtypes: Sequence[str] = ("float64", "float32"), names: Sequence[str] = NAMES) -> Program:
+    """Programs of up to 15 steps on operands of `dtypes` and integers."""
     inputs = [draw(floats(st.sampled_from(dtypes), st.just(False)))]
     inputs += draw(st.lists(floats(st.sampled_from(dtypes), st.booleans()) | integers(), min_size=1, max_size=3))
     env = [x.array for x in inputs]
     steps: list[Step] = []
-    for _ in range(draw(st.integers(least, most))):
+    for _ in range(draw(st.integers(5, 15))):
         wanted = draw(st.none() | st.integers(0, len(env) - 1))
-        step = draw(one_step(env, len(env) - 1 if wanted is None else wanted, depth=0))
+        step = draw(one_step(names, env, len(env) - 1 if wanted is None else wanted, depth=0))
         if step is not None:
             steps.append(step)
             env.append(traced(step, env))
@@ -56,10 +69,10 @@ def integers(draw: Any) -> Input:
 
 
 @st.composite
-def one_step(draw: Any, env: Env, wanted: int, depth: int) -> Step | None:
+def one_step(draw: Any, names: Sequence[str], env: Env, wanted: int, depth: int) -> Step | None:
     """A step that can be made now, of value `wanted` if the instruction takes it; or None."""
-    name = draw(NAMES)
-    step = draw(block(name, env, wanted, depth) if name in BLOCKS else plain(name, env, wanted))
+    name = draw(st.sampled_from(names))
+    step = draw(block(name, names, env, wanted, depth) if name in BLOCKS else plain(name, env, wanted))
     try:
         if step is not None:
             traced(step, env)
@@ -84,7 +97,7 @@ def plain(draw: Any, name: str, env: Env, wanted: int) -> Step | None:
 
 
 @st.composite
-def block(draw: Any, name: str, env: Env, wanted: int, depth: int) -> Step | None:
+def block(draw: Any, name: str, names: Sequence[str], env: Env, wanted: int, depth: int) -> Step | None:
     """A transform of one to three steps, which may be transforms in turn."""
     choices = [k for k, x in enumerate(env) if x.dtype.kind == "f" and (x.ndim or name not in PER_EXAMPLE)]
     if not choices or depth == 2:
@@ -94,7 +107,7 @@ def block(draw: Any, name: str, env: Env, wanted: int, depth: int) -> Step | Non
     inner = replaced(env, first, np.take(env[first], 0, axis) if name in PER_EXAMPLE else env[first])
     body: list[Step] = []
     for _ in range(draw(st.integers(1, 3))):
-        step = draw(one_step(inner, len(inner) - 1 if body else first, depth + 1))
+        step = draw(one_step(names, inner, len(inner) - 1 if body else first, depth + 1))
         if step is not None:
             body.append(step)
             inner = [*inner, traced(step, inner)]
@@ -113,6 +126,18 @@ def traced(step: Step, env: Env) -> Any:
     if value.size > 200 or value.ndim > 5 or not (np.abs(value) <= LARGEST).all():
         raise UnsafeError
     return value
+
+
+def safe(program: Program, arguments: Sequence[Any]) -> bool:
+    """May the program be run at `arguments` too?"""
+    moving = iter(arguments)
+    env = [x.array if x.constant else next(moving) for x in program.inputs]
+    try:
+        for step in program.steps:
+            env.append(traced(step, env))
+    except UnsafeError:
+        return False
+    return True
 
 
 def check_body(step: Step, env: Env) -> None:

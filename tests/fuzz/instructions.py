@@ -220,7 +220,6 @@ ELEMENTWISE = [
 ]
 BINARY = [
     *pairs("add", "sub", "mul"),
-    *pairs("add", "sub", "mul"),  # twice: they join what other instructions made
     *pairs("maximum", "minimum", accepts=different),
     *pairs("div", accepts=dividing, promotion="float"),
     *pairs("logaddexp", promotion="float"),
@@ -269,15 +268,16 @@ SHAPES = [
     ),
     Instruction("getitem", lambda lib, x, key: lib.getitem(x, key), axes(1), 1, "none", basic_key),
     Instruction("take", lambda lib, x, axis, i: lib.take(x, np.array(i), axis), axes(1), 1, "none", places),
-    Instruction("index", lambda lib, i, x: x[i], indexes, 2, "none"),
-    Instruction("at_add", lambda lib, i, x: lib.at_add(x, i, lib.sin(x[i])), indexes, 2, "none"),
+    Instruction("index", lambda lib, i, x: lib.getitem(x, i), indexes, 2, "none"),
+    Instruction("at_add", lambda lib, i, x: lib.at_add(x, i, lib.sin(lib.getitem(x, i))), indexes, 2, "none"),
 ]
 SELECTIONS = [
-    Instruction("at_set", lambda lib, i, x: lib.at_set(x, i, lib.sin(x[i]) * 2), once, 2, "none"),
+    Instruction("at_set", lambda lib, i, x: lib.at_set(x, i, lib.sin(lib.getitem(x, i)) * 2), once, 2, "none"),
     Instruction(
         "take_along_axis",
         lambda lib, x, axis: lib.take_along_axis(x, lib.argsort(lib.sin(x), axis=axis), axis),
         axes(1, lambda x: without_ties(np.sin(x))),
+        promotion="none",
         params=axis_of,
     ),
     Instruction("median", lambda lib, x, axis: lib.median(x, axis=axis), axes(1, without_ties), params=axis_of),

@@ -57,6 +57,9 @@ class Gradcore:
         y, pull = gc.vjp(function, x)
         return pull(cotangent(y))[0]
 
+    def batched(self, function: Any, axes: Any) -> Any:
+        return gc.vmap(function, axes)
+
     def derivatives(self, loss: Any, xs: Any, vs: Any) -> tuple[Any, ...]:
         """Each by the shortest way."""
         gradient = gc.grad(loss, tuple(range(len(xs))))

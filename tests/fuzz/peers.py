@@ -72,6 +72,9 @@ class Jax(Peer):
     def cast(self, x: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
+    def batched(self, function: Any, axes: Any) -> Any:
+        return jax.vmap(function, axes)
+
     def gelu(self, x: Any) -> Any:
         return jax.nn.gelu(x, approximate=False)
 
@@ -103,13 +106,23 @@ class Jax(Peer):
 
 
 class TorchLinalg:
-    """Of positive definite matrices: `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order)."""
+    """Of positive definite matrices, in float64: PyTorch cannot multiply by its own tangents of another dtype.
 
-    cholesky, inv, solve = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv, torch.linalg.solve))
+    `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order).
+    """
+
+    def cholesky(self, a: Any) -> Any:
+        return torch.linalg.cholesky(a.double()).to(a.dtype)
+
+    def inv(self, a: Any) -> Any:
+        return torch.linalg.inv(a.double()).to(a.dtype)
+
+    def solve(self, a: Any, b: Any) -> Any:
+        return torch.linalg.solve(a.double(), b.double()).to(a.dtype)
 
     def slogdet(self, a: Any) -> Any:
-        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a), dim1=-2, dim2=-1))
-        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1)
+        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a.double()), dim1=-2, dim2=-1))
+        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1).to(a.dtype)
 
     def det(self, a: Any) -> Any:
         return torch.exp(self.slogdet(a)[1])
@@ -151,6 +164,9 @@ class Torch(Peer):
 
     def gelu(self, x: Any) -> Any:  # theirs cannot mix transforms and dtypes
         return 0.5 * x * (1 + torch.erf(x * 0.5**0.5))
+
+    def batched(self, function: Any, axes: Any) -> Any:
+        return torch.func.vmap(function, axes)
 
     def vmap(self, function: Any, in_axes: int, out_axes: int) -> Any:
         def mapped(x: Any) -> Any:  # PyTorch cannot place an axis in a result that is the same for all examples
@@ -216,6 +232,24 @@ class Torch(Peer):
     def layer_norm(self, x: Any) -> Any:
         return F.layer_norm(x, x.shape[-1:])
 
+    # products: of matrices, theirs refuse the float64 tangents that they make
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return torch.matmul(x.double(), y.double()).to(x.dtype)
+
+    def tensordot(self, x: Any, y: Any, axes: int) -> Any:
+        return torch.tensordot(x.double(), y.double(), axes).to(x.dtype)
+
+    def einsum(self, subscripts: str, x: Any, y: Any) -> Any:
+        return torch.einsum(subscripts, x.double(), y.double()).to(x.dtype)
+
+    def outer(self, x: Any, y: Any) -> Any:
+        return x.ravel()[:, None] * y.ravel()
+
+    def kron(self, x: Any, y: Any) -> Any:  # theirs needs contiguous gradients
+        both = x[:, None, :, None] * y[:, None]
+        return both.reshape(x.shape[0] * y.shape[0], -1)
+
     # shapes
 
     def flip(self, x: Any, axis: int) -> Any:
@@ -227,14 +261,13 @@ class Torch(Peer):
     def pad(self, x: Any, widths: Any) -> Any:
         return F.pad(x, [n for pair in reversed(widths) for n in pair])
 
-    def outer(self, x: Any, y: Any) -> Any:
-        return torch.outer(x.ravel(), y.ravel())
-
     def take(self, x: Any, indices: Any, axis: int) -> Any:
         return torch.index_select(x, axis, torch.tensor(indices % x.shape[axis]))
 
     def getitem(self, x: Any, key: Any) -> Any:
-        """PyTorch's slices have no negative steps: such axes are turned round first."""
+        """PyTorch's slices have no negative steps: such axes are turned round first; vmap takes no scalar index."""
+        if isinstance(key, torch.Tensor):
+            return x[key.ravel()].reshape(*key.shape, *x.shape[1:])
         parts = [part for part in key if part is not None]
         rest = [slice(None)] * (x.ndim - len(parts) + 1)
         full = [p for part in parts for p in (rest if part is Ellipsis else [part])]
@@ -243,7 +276,7 @@ class Torch(Peer):
         return x[tuple(slice(None) if part == backward else part for part in key)]
 
     def at_add(self, x: Any, i: Any, y: Any) -> Any:
-        return torch.index_put(x, (i,), y, accumulate=True)
+        return torch.index_put(x, (i.ravel(),), y.reshape(-1, *x.shape[1:]), accumulate=True)
 
     def at_set(self, x: Any, i: Any, y: Any) -> Any:
         return torch.index_put(x, (i,), y)

@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
 
-from .checks import Arrays, assert_agree, derivatives, everything, fuzzing, tangents
-from .drawing import programs
+from .checks import (
+    Arrays,
+    assert_agree,
+    assert_agree_first_order,
+    batched,
+    derivatives,
+    everything,
+    reverse_over_reverse,
+    tangents,
+)
+from .fuzzing import fuzz
+from .instructions import TABLE
 from .ours import CPU
 from .peers import Jax, Torch, jax
-from .programs import Program
+from .programs import BLOCKS, Program, Step
 
 JAX, TORCH = Jax(), Torch()
 COMPARED: list[Program] = []
 
 
-def with_torch(program: Program) -> Arrays:
+def with_torch(program: Program) -> tuple[Arrays, list[Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return everything(program, TORCH)
+        return everything(program, TORCH), arrays(TORCH, batched(program, TORCH))
 
 
-def with_jax(program: Program) -> Arrays:
-    """One compiled function: op by op, JAX would compile each op for each shape."""
+def with_jax(program: Program, mapped: bool) -> tuple[Arrays, list[Any]]:
+    """One compiled function: op by op, JAX would compile each op for each shape.  With vmap that takes long."""
 
     def function(xs: Any, vs: Any) -> Any:
-        return program.values(JAX, xs), derivatives(program, JAX)(*xs, *vs)
+        return program.values(JAX, xs), derivatives(program, JAX)(*xs, *vs), batched(program, JAX) if mapped else ()
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values, found = jax.jit(function)(program.arguments, tangents(program))
-    return [JAX.array(v) for v in values], [JAX.array(v) for v in found]
+        values, found, many = jax.jit(function)(program.arguments, tangents(program))
+    return (arrays(JAX, values), arrays(JAX, found)), arrays(JAX, many)
+
+
+def arrays(lib: Any, values: Sequence[Any]) -> list[Any]:
+    return [lib.array(v) for v in values]
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +64,29 @@ def speed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
 
 def compare(program: Program) -> None:
     COMPARED.append(program)
-    got = everything(program, CPU)
-    assert_agree(program, got, with_torch(program), f"PyTorch of {program}", TORCH.same_dtypes)
-    assert_agree(program, got, with_jax(program), f"JAX of {program}")
+    got, many = everything(program, CPU), arrays(CPU, batched(program, CPU))
+    if "stop_gradient" not in str(program):  # with it, no Hessian is symmetric
+        count = len(program.arguments)
+        twice = (got[0], [*got[1][:-count], *reverse_over_reverse(program)])
+        assert_agree(program, twice, got, f"forward over reverse of {program}")
+    for_jax = with_jax(program, mapped=len(COMPARED) % 2 == 0)
+    for peer, (one, each) in {"PyTorch": with_torch(program), "JAX": for_jax}.items():
+        assert_agree(program, got, one, f"{peer} of {program}", peer == "JAX")
+        if each:
+            assert_agree_first_order(program, many, each, f"vmap of {peer} of {program}")
 
 
 @pytest.mark.compare
-@fuzzing(200)
-@given(programs())
-def test_two_hundred_programs(program: Program) -> None:
-    compare(program)
+def test_two_hundred_programs() -> None:
+    fuzz(compare, 200)
 
 
 @pytest.mark.slow
-@fuzzing(2000)
-@given(programs())
-def test_two_thousand_programs(program: Program) -> None:
-    compare(program)
+def test_two_thousand_programs() -> None:
+    fuzz(compare, 2000)
+    met = {step.name for program in COMPARED for step in every_step(program.steps)}
+    assert met == {*TABLE, *BLOCKS}, f"never drawn: {sorted({*TABLE, *BLOCKS} - met)}"
+
+
+def every_step(steps: Sequence[Step]) -> list[Step]:
+    return [part for step in steps for part in (step, *every_step(step.body))]

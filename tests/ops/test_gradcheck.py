@@ -111,3 +111,76 @@ def test_comparisons_name_the_difference():
     with pytest.raises(AssertionError, match="entry"):
         assert_near(np.array([np.nan]), np.array([1.0]), "it", 1.0)
     assert_near(np.array([np.nan, np.inf]), np.array([np.nan, np.inf]), "it", 0.0)
+
+
+def times(factor):
+    """A product with a rule of its own: the cotangents, times `factor`."""
+    f = gc.custom_vjp(lambda x, w: x * w)
+    f.defvjp(lambda x, w: (x * w, (x, w)), lambda saved, g: (factor(g * saved[1]), g * saved[0]))
+    return f
+
+
+ENTRY = np.array([[1.0, 1.0, 1.0], [1.0, 1.0 + 1e-4, 1.0], [1.0, 1.0, 1.0]])
+MUTATIONS = {
+    "the sign": lambda g: -g,
+    "a factor": lambda g: g * (1 + 1e-4),
+    "one entry": lambda g: g * ENTRY,
+    "the transpose": lambda g: g.T,
+    "a sum": lambda g: g + 1e-4 * g.sum(),
+    "nothing": lambda g: None,
+    "zeros": lambda g: g * 0.0,
+    "not a number": lambda g: g * np.nan,
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutated_reverse_rules_are_found(name):
+    x, w = np.random.default_rng(0).normal(size=(2, 3, 3))
+    assert gradcheck(times(lambda g: g), (x, w), order=2, modes="reverse")
+    with pytest.raises(AssertionError, match="argument 0"):
+        gradcheck(times(MUTATIONS[name]), (x, w), order=1, modes="reverse")
+
+
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name != "nothing"])
+@pytest.mark.parametrize("modes", ["forward", "both"])
+def test_mutated_forward_rules_are_found(name, modes):
+    def square(mutation):
+        f = gc.custom_jvp(lambda x: x * x)
+        f.defjvp(lambda primals, tangents: (primals[0] * primals[0], mutation(2.0 * primals[0] * tangents[0])))
+        return f
+
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    assert gradcheck(square(lambda t: t), (x,), order=3, modes=modes)
+    with pytest.raises(AssertionError, match="forward mode of f, output 0: entry"):
+        gradcheck(square(MUTATIONS[name]), (x,), order=1, modes=modes)
+
+
+@pytest.mark.parametrize("modes", ["forward", "reverse", "both"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_wrong_derivatives_of_higher_order_are_found_in_every_mode(modes, order):
+    """The rule is right up to the order before: what it should differentiate further is a constant there."""
+
+    def power(depth):
+        if depth == 1:
+            return gc.stop_gradient
+        f = gc.custom_jvp(lambda x: x**depth)
+        below = power(depth - 1)
+        f.defjvp(lambda primals, tangents: (primals[0] ** depth, depth * below(primals[0]) * tangents[0]))
+        return f
+
+    x = np.array([0.5, 2.0])
+    assert gradcheck(power(order), (x,), order=order - 1, modes=modes)
+    with pytest.raises(AssertionError) as error:
+        gradcheck(power(order), (x,), order=order, modes=modes)
+    assert error.value.result.order == order
+
+
+def test_a_rule_that_computes_another_result_is_found():
+    f = gc.custom_vjp(lambda x: x * x)
+    f.defvjp(lambda x: (x * x + 1.0, x), lambda x, g: (2.0 * x * g,))
+    with pytest.raises(AssertionError, match=r"value of f in reverse mode, output 0: entry \[\d\] is"):
+        gradcheck(f, (np.array([1.0, 2.0]),), order=1, modes="reverse")
+    f = gc.custom_jvp(lambda x: x * x)
+    f.defjvp(lambda primals, tangents: (primals[0] * 3.0, 2.0 * primals[0] * tangents[0]))
+    with pytest.raises(AssertionError, match="value of f in forward mode"):
+        gradcheck(f, (np.array([1.0, 2.0]),), order=1)

@@ -67,8 +67,24 @@ def test_singular_matrices():
     with pytest.raises(np.linalg.LinAlgError, match=r"'cholesky'.*positive definite"):
         gc.linalg.cholesky(-np.eye(2))
     assert gc.linalg.det(SINGULAR).item() == 0
-    with pytest.raises(gc.core.errors.RuleError, match=r"'det'.*Singular matrix"):
-        gc.grad(gc.linalg.det)(SINGULAR)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_the_derivative_of_the_determinant_of_a_singular_matrix(n):
+    """Its matrix of cofactors, which is 0 where the rank is below n - 1; the second derivative raises."""
+    drawn = RNG.normal(size=(3, n, n))
+    drawn[1, -1] = 2 * drawn[1, 0] if n > 1 else 0
+    drawn[2] = np.outer(drawn[2, 0], drawn[2, 0]) if n > 1 else 0
+    keep = [np.delete(np.arange(n), k) for k in range(n)]
+    minors = [
+        [[np.linalg.det(a[np.ix_(r, c)]) * (-1) ** (i + j) for j, c in enumerate(keep)] for i, r in enumerate(keep)]
+        for a in drawn
+    ]
+    got = gc.grad(lambda a: gc.sum(gc.linalg.det(a)))(drawn)
+    np.testing.assert_allclose(np.asarray(got), minors, rtol=1e-12, atol=1e-12)
+    gc.testing.gradcheck(gc.linalg.det, (drawn,), order=1)
+    with pytest.raises(gc.core.errors.RuleError, match=r"'cofactor'.*Singular matrix"):
+        gc.grad(lambda a: gc.sum(gc.grad(gc.linalg.det)(a)))(np.zeros((n, n)))
 
 
 @pytest.mark.parametrize("name", ["inv", "det", "slogdet", "cholesky"])

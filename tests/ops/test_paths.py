@@ -13,7 +13,7 @@ from gradcore.testing.paths import check_paths
 NAMES = [found.name for found in pkgutil.iter_modules(gradcore.ops.__path__)]
 PUBLIC = public_functions([importlib.import_module(f"gradcore.ops.{name}") for name in NAMES])
 GENERAL_ONLY = {
-    *("slogdet", "cast", "to_device", "global_norm", "clip_to_norm", "concatenate", "unslice"),
+    *("slogdet", "cofactor", "cast", "to_device", "global_norm", "clip_to_norm", "concatenate", "unslice"),
     *("next_key", "split_key", "uniform"),
     *("random_bits", "normal", "randint", "probability"),
     *("sgd", "sgd_decay", "sgd_momentum", "sgd_nesterov", "sgdw_momentum", "sgdw_nesterov", "adam", "adamw"),

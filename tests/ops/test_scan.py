@@ -172,8 +172,17 @@ REFUSALS: list[tuple[Any, type[Exception], str]] = [
     (lambda: gc.scan(lambda c, x: (c, x), 0.0, (XS, H)), ValueError, r"from xs: \[3, 5\]"),
     (lambda: gc.scan(lambda c, x: (c, x), 0.0, 1.0), ValueError, "has no axes"),
     (lambda: gc.scan(lambda c, x: (c, x), 0.0, length=-1), ValueError, "cannot take -1 steps"),
+    (lambda: gc.scan(lambda c, x: (c, x), 0.0, length=2.0), TypeError, r"a whole number as length, not 2\.0"),
     (lambda: gc.scan(lambda c, x: (c + gc.random.normal(), x), 0.0, XS), StageError, "draw random keys outside"),
 ]
+
+
+def unrecorded(c: Any, x: Any) -> Any:
+    with gc.no_grad():
+        return c + x, None
+
+
+REFUSALS.append((lambda: gc.scan(unrecorded, H, XS), StageError, r"no_grad\(\) was entered in the body of scan"))
 
 
 @pytest.mark.parametrize(("use", "kind", "message"), REFUSALS)
