@@ -24,6 +24,7 @@ from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
 from gradcore.core.cell import Cell
 from gradcore.core.errors import DeviceError, GradcoreError
+from gradcore.core.evaluate import evaluate
 from gradcore.core.op import OPS, Op
 from gradcore.core.state import replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
@@ -275,7 +276,13 @@ def add_base(a: Any, b: Any) -> Any:
 
 
 def _accumulate(cell: Cell, g: Any) -> None:
-    cell.assign(Tensor(added_to(cell, g)))
+    """Add to a gradient, in place where nothing but the cell holds it."""
+    if cell.tensor is None or state.levels or state.overlays or state.regions or state.base is not None:
+        total = added_to(cell, g)
+    else:
+        out = cell.destination()
+        total = evaluate(OPS["add"], (cell.tensor.data, g), (), out)
+    cell.assign(Tensor(total))
 
 
 def added_to(cell: Cell, g: Any) -> Any:

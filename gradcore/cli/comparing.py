@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import statistics
 from importlib import import_module
+from itertools import cycle
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,9 +14,18 @@ import numpy as np
 
 from gradcore import random
 from gradcore.cli.output import CommandError
-from gradcore.memory import account, checkpoint_chain, extra_steps, measured_costs, sqrt_plan
+from gradcore.memory import (
+    BudgetError,
+    account,
+    checkpoint_chain,
+    extra_steps,
+    measured_costs,
+    peak_of,
+    saved_plan,
+    sqrt_plan,
+)
 from gradcore.memory.chain import Chain
-from gradcore.memory.sizes import size_text
+from gradcore.memory.sizes import parse_size, size_text
 from gradcore.memory.tables import table
 
 if TYPE_CHECKING:
@@ -42,8 +54,35 @@ class Row(NamedTuple):
     same_bits: bool
 
 
+def choices_in(text: str) -> list[str]:
+    """The choices that a list with commas names, each once.
+
+    Raises:
+        CommandError: one of them is none.
+    """
+    choices = [choice.strip() for choice in text.split(",")]
+    for choice in choices:
+        if not _is_choice(choice):
+            kinds = "none, sqrt, revolve:SLOTS (revolve:4), budget:SIZE (budget:20MiB) and budget:SHARE% (budget:50%)"
+            raise CommandError(f"--compare takes {kinds}, with commas between, not {choice!r}", 2)
+    return list(dict.fromkeys(choices))
+
+
+def _is_choice(choice: str) -> bool:
+    if re.fullmatch(r"none|sqrt|revolve:0*[1-9]\d*|budget:\d+(\.\d+)?%", choice):
+        return True
+    try:
+        return choice.startswith("budget:") and parse_size(choice.removeprefix("budget:")) > 0
+    except ValueError:
+        return False
+
+
 def compared(work: Trial, choices: Sequence[str], repeats: int = 7) -> list[Row]:
-    """Each choice measured on the same network and batch; steps are interleaved, for clocks change."""
+    """Each choice measured on the same network and batch; steps are interleaved, for clocks change.
+
+    Raises:
+        CommandError: a budget is smaller than what every schedule needs.
+    """
     stages = list(work.model)
     costs = measured_costs(stages, work.x)
     ways = {choice: work.model if choice == "none" else _chain(choice, stages, costs) for choice in choices}
@@ -62,13 +101,17 @@ def compared(work: Trial, choices: Sequence[str], repeats: int = 7) -> list[Row]
 
 def _chain(choice: str, stages: list[Any], costs: Costs) -> Chain:
     kind, _, value = choice.partition(":")
-    if kind == "sqrt" and not value:
+    if kind == "sqrt":
         return Chain(stages, sqrt_plan(len(stages)), costs, None, ())
-    if kind == "revolve" and value.isdigit() and int(value) > 0:
+    if kind == "revolve":
         return checkpoint_chain(stages, slots=int(value), costs=costs)
-    if kind == "budget" and value:
+    try:
         return checkpoint_chain(stages, budget=value, costs=costs)
-    raise CommandError(f"--compare takes none, sqrt, revolve:SLOTS, budget:SIZE and budget:SHARE%, not {choice!r}")
+    except BudgetError as error:
+        why = str(error).removeprefix("plan_chain: ")
+        share = error.smallest / peak_of(saved_plan(len(stages)), costs)
+        least = f"--compare: {choice} is too little for this network; the least is {math.ceil(100 * share)}%"
+        raise CommandError(f"{least} of what saving all takes. {why}", 2) from error
 
 
 def _backward(work: Trial, way: Any) -> None:
@@ -113,18 +156,19 @@ def text(rows: Sequence[Row]) -> str:
             size_text(row.peak),
             f"{row.peak / first.peak:.0%}",
             f"{row.seconds * 1e3:.1f}",
-            f"{row.seconds / first.seconds:.2f}",
+            f"{row.seconds / first.seconds:.0%}",
             str(row.extra),
             "yes" if row.same_bits else "NO",
         )
         for row in rows
     ]
-    head = ("", "peak", f"of {first.choice}", "ms", f"times {first.choice}", "extra stage runs", "same bits")
+    share = f"of {first.choice}"
+    head = ("", "peak", share, "ms", share, "stages run again", "same gradients")
     return "\n".join(_lines(head, cells))
 
 
 def _lines(head: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "Forward and backward; peak: bytes requested beyond what lives between steps"
+    yield "Forward and backward of one step; peak: the most memory beyond what is there between steps"
     yield from table(head, cells)
 
 
@@ -132,15 +176,13 @@ def draw(rows: Sequence[Row], path: str | Path) -> None:
     """Memory against time, a point for each choice."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    peaks, times = [row.peak / 2**20 for row in rows], [row.seconds * 1e3 for row in rows]
-    axes.scatter(peaks, times, color="#3b75af", zorder=3)
-    for row, peak, milliseconds in zip(rows, peaks, times, strict=True):
-        label = f" {row.choice}\n {size_text(row.peak)}"
-        axes.annotate(label, (peak, milliseconds), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set(xlabel="peak in MiB", ylabel="milliseconds of forward and backward", xlim=(0, max(peaks) * 1.25))
-    axes.set_ylim(0, max(times) * 1.15)
-    axes.set_title("Memory against time; the gradients have the same bits" if all(r.same_bits for r in rows) else "")
+    for row, marker in zip(rows, cycle("osD^vP*X"), strict=False):
+        label = f"{row.choice}: {size_text(row.peak)}, {row.seconds * 1e3:.0f} ms"
+        axes.scatter(row.peak / 2**20, row.seconds * 1e3, marker=marker, s=60, label=label, zorder=3)
+    axes.set(xlabel="peak in MiB", ylabel="ms of forward and backward", xlim=(0, None), ylim=(0, None))
+    axes.set_title("Memory against time; same gradients to the bit" if all(r.same_bits for r in rows) else "")
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=120)

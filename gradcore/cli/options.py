@@ -185,7 +185,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors."
 Profiled = Annotated[Dataset, typer.Argument(help="Data of scikit-learn.")]
 Depth = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="A residual network of so many blocks; --hidden is their width."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="A residual network of so many blocks, as wide as --hidden; 512 examples if not told otherwise.",
+    ),
 ]
 Compare = Annotated[
     str | None,

@@ -28,6 +28,13 @@ class Chain:
         budget: bytes that were allowed; None likewise.
         predicted_peak: most bytes requested during forward and backward beyond what was live at the call, the result
             and its cotangent included; None without costs.
+
+    `predicted_peak` is exact where each stage computes new arrays, forward and backward, for an input of the size of
+    the sample. It is an upper bound where a stage returns a view (counted with all of the array under it, and again
+    where that is the input) or passes on the very cotangent that it got (`x + 1`), where nothing flows back to a stage
+    (the first ones are frozen, say), where trees of tensors pass between the stages, and for smaller inputs. More may
+    be needed where somebody holds gradients from before (`g = p.grad`: they cannot be added to in place), where a stage
+    does not do the same each time, and under transforms.
     """
 
     def __init__(
@@ -126,7 +133,10 @@ def checkpoint_chain(
 ) -> Chain:
     """Stages one after the other as one function whose backward pass fits into little memory.
 
-    The gradients have the bits of the plain chain, whatever the plan.  Give either a number of slots, or a budget.
+    The gradients have the bits of the plain chain, whatever the plan.  (Where an activation is used outside of its
+    stage too, such as `x` in `x + chain(x)`, what flows back to it from the stage is summed first.  Then they have the
+    same bits with all plans, but may differ from those of a plain loop in the last place.)  Give either a number of
+    slots, or a budget.
 
     Args:
         stages: functions or modules; each takes what the one before returns, a tensor or a tree of them.

@@ -14,8 +14,8 @@ class StageCosts(NamedTuple):
     "Beyond" means in addition to what was live when the step began. "Again" is a recomputation, inside a region.
 
     Attributes:
-        input: bytes of the activation that the stage reads.
-        output: bytes of the activation that it returns.
+        input: bytes of the activation that the stage reads; of a view those of the array under it.
+        output: bytes of the activation that it returns, likewise.
         captured: kept besides its input by a region that contains the stage, until it is done (keys, constants).
         inner_first: kept beyond input and output by a saved stage after the first forward.
         inner_again: the same after it was saved in a recomputation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +31,14 @@ def draw(profile: Profile, path: str | Path) -> None:
 
 def _draw_time(axes: Any, profile: Profile) -> None:
     times = [moment.seconds * 1e3 for moment in profile.timeline]
-    live = [moment.live / 2**20 for moment in profile.timeline]
-    axes.step(times, live, where="post", color="#888888", linewidth=0.8)
+    edges = [*times, max(times[-1], profile.seconds * 1e3)]
     for phase, color in COLORS.items():
-        here = [moment.phase == phase for moment in profile.timeline]
-        if any(here):
-            axes.fill_between(times, live, where=here, step="post", color=color, alpha=0.6, label=phase)
+        live = [moment.live / 2**20 if moment.phase == phase else nan for moment in profile.timeline]
+        if any(moment.phase == phase for moment in profile.timeline):
+            axes.stairs(live, edges, fill=True, color=color, linewidth=0.5, label=phase)
     axes.axhline(profile.peak / 2**20, color="black", linewidth=0.8, linestyle="--")
     axes.set(title=f"peak {size_text(profile.peak)} on {profile.device}", xlabel="ms", ylabel="MiB", ylim=(0, None))
-    axes.legend(loc="lower center", ncols=len(COLORS))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=len(COLORS), frameon=False)
 
 
 def _draw_kinds(axes: Any, profile: Profile) -> None:

@@ -93,8 +93,9 @@ class Recorder(Hook):
         """What a record has saved belongs to it from now on."""
         site = self._site(record.pull.op.name, "forward", record.code, record.offset, module)
         for array in raw(record.saved):
-            held = self.account.meet(array, site.saved)
-            if held is not None and (held.label is site.saved or _is_free(held.label)):
+            known = self.account.find(array)
+            held = known or self.account.meet(array, site.saved)
+            if held is not None and (known is None or _is_free(held.label)):
                 held.label = site.saved
                 site.count += 1
                 site.bytes += held.size
@@ -195,7 +196,10 @@ def profile(model: Any = None, device: Device | str | None = None) -> Iterator[P
             stack.enter_context(followed(model, recorder.modules))
         stack.enter_context(hooked(recorder))
         start = perf_counter()
-        yield result
+        try:
+            yield result
+        finally:
+            result.seconds = perf_counter() - start
 
 
 def _device_of(model: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcore.core.state import describe_site
@@ -117,7 +117,7 @@ class Profile:
         live: bytes that were live at the end.
         seconds: how long the block took.
         holders_at_peak: who held the peak, the largest first; their bytes add up to it.
-        timeline: bytes live over time, a `Moment` for each change.
+        timeline: bytes live over time: a `Moment` for the beginning and for each change, in order.
         ops: a row for each op and phase, those that took longest first.
         modules: a row for each module, in the order in which they came.
         saved: what is kept for the backward pass, by op and the user's line, the largest first.
@@ -136,14 +136,14 @@ class Profile:
         self.spans: list[Span] = []
 
     def fill(self, account: Account, recorder: Recorder, start: float) -> None:
-        """Take the figures of an account and of what was noted beside it."""
+        """Take the figures of an account and of what was noted beside it; `start` is when the block began."""
         events = account.events or []
-        self.seconds, self.start = perf_counter() - start, start
+        self.start = start
         self.peak, self.peak_reserved = account.peak, account.peak_reserved
         self.resident, self.live = account.resident, account.live
         self.spans = [Span(*fields) for fields in recorder.spans]
         self.holders_at_peak = _holders(events, recorder.top, self.peak)
-        self.timeline = _timeline(events, self.spans, start)
+        self.timeline = _timeline(events, self.spans, start, self.resident, self.device == "cpu")
         self.ops = _op_rows(self.spans)
         self.saved = _saved_rows(recorder.sites.values())
         self.modules = _module_rows(self.spans, recorder.sites.values())
@@ -218,19 +218,23 @@ def _moment_of_peak(events: list[Event], top: Top | None, peak: int) -> tuple[in
     return len(events), []
 
 
-def _timeline(events: list[Event], spans: list[Span], start: float) -> list[Moment]:
-    """Blocks that come and go, and the most that ops needed, in order."""
-    moments = []
-    steps = iter([*spans, None])
-    span, last, live = next(steps), ("", "forward"), 0
-    for time, held, born in events:
-        while span is not None and span.start + span.seconds <= time:
-            last = span.site.op, span.site.phase
-            if span.workspace:
-                moments.append(Moment(max(span.start - start, 0.0), span.most, *last))
-            span = next(steps)
-        live += held.size if born else -held.size
-        moments.append(Moment(max(time - start, 0.0), live, *last))
+def _timeline(events: list[Event], spans: list[Span], start: float, resident: int, cpu: bool) -> list[Moment]:
+    """Blocks that come and go, in order; on the CPU also the most that each op needed, for there that is no block."""
+    moments = [Moment(0.0, resident, "", "forward")]
+    coming = deque(spans)
+    place, live = ("", "forward"), 0
+    for event in (*events, None):
+        while coming and (event is None or coming[0].start <= event[0]):
+            span = coming.popleft()
+            place = span.site.op, span.site.phase
+            if cpu and span.workspace:
+                begin = span.start - start
+                moments += [Moment(begin, span.most, *place), Moment(begin + span.seconds, live, *place)]
+        if event is not None:
+            time, held, born = event
+            live += held.size if born else -held.size
+            if time >= start:
+                moments.append(Moment(time - start, live, *place))
     return moments
 
 

@@ -21,7 +21,8 @@ def text(profile: Profile) -> str:
 
 
 def _lines(p: Profile) -> Iterator[str]:
-    yield f"peak {size_text(p.peak)} on {p.device}: {size_text(p.resident)} were there before; {_ms(p.seconds)} ms"
+    yield f"peak {size_text(p.peak)} on {p.device}, of which {size_text(p.resident)} were there before"
+    yield f"{_ms(p.seconds)} ms, the profile's own time included"
     if p.peak_reserved != p.peak:
         yield f"CuPy's pool held {size_text(p.peak_reserved)}"
     kinds = [(kind, size_text(size), f"{size / max(p.peak, 1):.0%}") for kind, size in p.by_kind().items()]
@@ -35,7 +36,8 @@ def _lines(p: Profile) -> Iterator[str]:
     yield from table(("op", "phase", "calls", "ms", "results", "workspace"), ops, left=(0, 1))
     rows = sorted(p.modules, key=lambda r: -r.saved)
     modules = [
-        (r.module or "outside", str(r.calls), _ms(r.seconds), size_text(r.allocated), size_text(r.saved)) for r in rows
+        (r.module or "(in no module)", str(r.calls), _ms(r.seconds), size_text(r.allocated), size_text(r.saved))
+        for r in rows
     ]
     yield from table(("module", "ops", "ms", "results", "saved"), modules)
 

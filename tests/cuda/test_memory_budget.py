@@ -67,8 +67,8 @@ def emptied() -> int:
     return gc.cuda.memory_stats().reserved
 
 
-# CuPy keeps free blocks of one size in a set, so their addresses decide which it cuts up: of 240 equal runs 6 reserved a
-# block more than the others (1 to 5 %), and with no room for it one of 120 found no memory.
+# CuPy keeps free blocks of one size in a set, so addresses decide which of them it takes: of 240 equal runs 6 reserved
+# a block more than the others (1 to 5 %), and at a limit without room for it about one run in 200 found no memory.
 ROOM = 1.1
 
 
