@@ -106,30 +106,24 @@ class Jax(Peer):
 
 
 class TorchLinalg:
-    """Of positive definite matrices, in float64: PyTorch cannot multiply by its own tangents of another dtype.
+    """Of positive definite matrices; `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order)."""
 
-    `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order).
-    """
-
-    def cholesky(self, a: Any) -> Any:
-        return torch.linalg.cholesky(a.double()).to(a.dtype)
-
-    def inv(self, a: Any) -> Any:
-        return torch.linalg.inv(a.double()).to(a.dtype)
-
-    def solve(self, a: Any, b: Any) -> Any:
-        return torch.linalg.solve(a.double(), b.double()).to(a.dtype)
+    cholesky, inv, solve = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv, torch.linalg.solve))
 
     def slogdet(self, a: Any) -> Any:
-        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a.double()), dim1=-2, dim2=-1))
-        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1).to(a.dtype)
+        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a), dim1=-2, dim2=-1))
+        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1)
 
     def det(self, a: Any) -> Any:
         return torch.exp(self.slogdet(a)[1])
 
 
 class Torch(Peer):
-    """PyTorch has other names and other keywords for most of it; its zero tangents of float32 scalars are float64."""
+    """PyTorch has other names and other keywords for most of it.
+
+    It computes all of a program in float64: under transforms its zero tangents of float32 scalars are float64, which
+    half of its functions then refuse.
+    """
 
     same_dtypes = False
     linalg = TorchLinalg()
@@ -139,7 +133,6 @@ class Torch(Peer):
     less, greater_equal = map(staticmethod, (torch.less, torch.greater_equal))
     power, expand_dims, transpose = map(staticmethod, (torch.pow, torch.unsqueeze, torch.permute))
     arctan2, relu = map(staticmethod, (torch.arctan2, torch.relu))
-    constant = staticmethod(torch.tensor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name) if hasattr(torch, name) else getattr(F, name)
@@ -151,7 +144,10 @@ class Torch(Peer):
         return x.detach().numpy(force=True)
 
     def cast(self, x: Any, dtype: Any) -> Any:
-        return x.to(TORCH_DTYPES[np.dtype(dtype)])
+        return x.to(torch.float64 if np.dtype(dtype).kind == "f" else TORCH_DTYPES[np.dtype(dtype)])
+
+    def constant(self, x: Any) -> Any:
+        return torch.tensor(np.float64(x) if x.dtype.kind == "f" else x)
 
     def stop_gradient(self, x: Any) -> Any:
         return x.detach()
@@ -232,16 +228,7 @@ class Torch(Peer):
     def layer_norm(self, x: Any) -> Any:
         return F.layer_norm(x, x.shape[-1:])
 
-    # products: of matrices, theirs refuse the float64 tangents that they make
-
-    def matmul(self, x: Any, y: Any) -> Any:
-        return torch.matmul(x.double(), y.double()).to(x.dtype)
-
-    def tensordot(self, x: Any, y: Any, axes: int) -> Any:
-        return torch.tensordot(x.double(), y.double(), axes).to(x.dtype)
-
-    def einsum(self, subscripts: str, x: Any, y: Any) -> Any:
-        return torch.einsum(subscripts, x.double(), y.double()).to(x.dtype)
+    # products
 
     def outer(self, x: Any, y: Any) -> Any:
         return x.ravel()[:, None] * y.ravel()
@@ -267,7 +254,7 @@ class Torch(Peer):
     def getitem(self, x: Any, key: Any) -> Any:
         """PyTorch's slices have no negative steps: such axes are turned round first; vmap takes no scalar index."""
         if isinstance(key, torch.Tensor):
-            return x[key.ravel()].reshape(*key.shape, *x.shape[1:])
+            return x[key.ravel()].reshape((*key.shape, *x.shape[1:]))
         parts = [part for part in key if part is not None]
         rest = [slice(None)] * (x.ndim - len(parts) + 1)
         full = [p for part in parts for p in (rest if part is Ellipsis else [part])]
