@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,6 +59,16 @@ def unequal() -> nn.Sequential:
         width = wider
     shared = Block(width)
     return nn.Sequential(*stages, shared, shared)
+
+
+def random_plan(draw: random.Random, first: int, end: int) -> Any:
+    """Any plan of the stages first..end - 1."""
+    parts: list[Any] = []
+    while first < end - 1:
+        following = draw.randint(first + 1, end - 1) if draw.random() < 0.5 else 0
+        parts.append(random_plan(draw, first, following) if following else first)
+        first = following or first + 1
+    return (*parts, end - 1)
 
 
 class Trial(NamedTuple):

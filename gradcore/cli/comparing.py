@@ -85,7 +85,9 @@ def compared(work: Trial, choices: Sequence[str], repeats: int = 7) -> list[Row]
     """
     stages = list(work.model)
     costs = measured_costs(stages, work.x)
-    ways = {choice: work.model if choice == "none" else _chain(choice, stages, costs) for choice in choices}
+    ways: dict[str, Any] = {
+        choice: work.model if choice == "none" else _chain(choice, stages, costs) for choice in choices
+    }
     peaks = {choice: _peak(work, way) for choice, way in ways.items()}
     reference = _gradients(work, work.model)
     same = {choice: _gradients(work, way) == reference for choice, way in ways.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,7 +90,8 @@ class Chain:
         lines.append(f"forward steps beyond one each: {extra_steps(self.plan)}")
         if self.costs is not None:
             plain = saved_plan(len(self.stages))
-            slower = time_of(self.plan, self.costs) / time_of(plain, self.costs) - 1
+            least = time_of(plain, self.costs)
+            slower = time_of(self.plan, self.costs) / least - 1 if least else 0.0
             lines.append(
                 f"peak: {size_text(self.predicted_peak or 0)} ({self.predicted_peak:,} bytes), "
                 f"{size_text(peak_of(plain, self.costs))} with all saved"
@@ -146,6 +148,7 @@ def checkpoint_chain(
             its cotangent included: a number, a size such as "200 MiB", or a share such as "50%" of what the chain needs
             when everything is saved.  The plan is the quickest that fits (`gradcore.memory.plan_chain`).
         sample: an input like those to come, on which the stages are measured once.
+            With slots it is not needed, but tells the peak.
         costs: what was measured before (`chain.costs`), in place of a sample.
 
     Returns:
@@ -170,20 +173,20 @@ def checkpoint_chain(
         raise ValueError("checkpoint_chain needs at least one stage")
     if (slots is None) == (budget is None):
         raise ValueError("checkpoint_chain takes either slots=3 (how many activations are kept) or budget='200 MiB'")
-    if slots is not None:
-        return Chain(stages, revolve_plan(len(stages), slots), costs, None, ())
-    if costs is None:
-        if sample is None:
-            raise ValueError("a budget needs a sample, on which the stages are measured, or their costs from before")
+    if costs is None and sample is not None:
         costs = measured_costs(stages, sample)
-    if len(costs.stages) != len(stages):
+    if costs is not None and len(costs.stages) != len(stages):
         raise ValueError(f"these are costs of {len(costs.stages)} stages, not of {len(stages)}")
+    if slots is not None:
+        return Chain(stages, revolve_plan(len(stages), slots), costs, None, _sizes(sample))
+    if costs is None:
+        raise ValueError("a budget needs a sample, on which the stages are measured, or their costs from before")
     allowed = _allowed(budget, costs)
     return Chain(stages, best_plan(costs, allowed), costs, allowed, _sizes(sample))
 
 
 def _allowed(budget: Any, costs: Costs) -> int:
-    if isinstance(budget, str) and budget.strip().endswith("%"):
-        share = float(budget.strip()[:-1]) / 100
-        return int(share * peak_of(saved_plan(len(costs.stages)), costs))
-    return parse_size(budget)
+    share = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", budget) if isinstance(budget, str) else None
+    if share is None:
+        return parse_size(budget)
+    return int(float(share[1]) / 100 * peak_of(saved_plan(len(costs.stages)), costs))

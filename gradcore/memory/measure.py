@@ -64,7 +64,7 @@ def measured_costs(stages: Sequence[Stage], sample: Any) -> Costs:
 
     Raises:
         GradcoreError: called inside a transform or a capture.
-        TypeError: a stage returns something else than floating tensors or trees of them.
+        TypeError: the sample has no tensor in it, or what a stage returns has none.
 
     Example:
         >>> import gradcore as gc
@@ -88,13 +88,16 @@ def _first_pass(
     stages: Sequence[Stage], x: Any, device: str
 ) -> tuple[list[tuple[float, float]], list[dict[Any, Aval]]]:
     """Seconds of forward and backward of each stage, and the gradients that its backward leaves."""
-    times, leaves = [], []
+    times: list[tuple[float, float]] = []
+    leaves: list[dict[Any, Aval]] = []
     for stage in stages:
         for _ in range(2):  # the first compiles kernels
             own = _fresh(x)
             since = next_serial()
             start = _now(device)
             y = advance(stage, own)
+            if not _tensors(y):
+                raise TypeError(f"stage {len(times)} returned {type(y).__name__}, not a tensor or a tree of them")
             middle = _now(device)
             grads = _backward(_nodes(y), [_ones(aval_of(t)) for t in _floating(y)], since)
             times_of_this = middle - start, _now(device) - middle

@@ -47,7 +47,7 @@ class Recorder(Hook):
         self.modules: list[str] = []
         self._module_of: dict[int, str] = {}  # of records by serial
         self._hollow: set[int] = set()  # serials of those whose values a checkpoint computes again
-        self._pulled: list[Any] = []  # records that a backward pass is in
+        self._pulled: list[tuple[CodeType, int, str]] = []  # where the records were made that a backward pass is in
         self._now: Any = None  # the site of the op that runs
         self._live = self._peak = 0
         self._start = 0.0
@@ -101,7 +101,7 @@ class Recorder(Hook):
                 site.bytes += held.size
 
     def pulling(self, record: Any, g: Any) -> None:
-        self._pulled.append(record)
+        self._pulled.append((record.code, record.offset, self._module_of.get(record.serial, "")))
         if record.serial in self._hollow:
             self._keep(record, self._module_of[record.serial])
 
@@ -115,8 +115,7 @@ class Recorder(Hook):
                     held.label = site.result._replace(name=parent.grad.name)
 
     def _pull_site(self, op: str) -> Site:
-        record = self._pulled[-1]
-        return self._site(op, "backward", record.code, record.offset, self._module_of.get(record.serial, ""))
+        return self._site(op, "backward", *self._pulled[-1])
 
     def _site(self, op: str, phase: str, code: CodeType, offset: int, module: str) -> Site:
         key = op, phase, id(code), offset, module
@@ -172,6 +171,7 @@ def profile(model: Any = None, device: Device | str | None = None) -> Iterator[P
 
     Raises:
         DeviceError: the device is not there.
+        TypeError: `model` is no module.
 
     Example:
         >>> import gradcore as gc
@@ -183,6 +183,8 @@ def profile(model: Any = None, device: Device | str | None = None) -> Iterator[P
         >>> p.saved[0].op, p.saved[0].bytes, [row.module for row in p.modules]
         ('tanh', 1024000, ['0', '1', '2', ''])
     """
+    if model is not None and not hasattr(model, "named_modules"):
+        raise TypeError(f"profile takes a module, or nothing, and device='cpu' by name; got {type(model).__name__}")
     account = new_account(_device_of(model) if device is None else device)
     account.events = []
     recorder = Recorder(account)

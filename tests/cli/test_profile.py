@@ -16,7 +16,7 @@ pytest.importorskip("sklearn", reason="the demo extra is not installed")
 def test_the_table(gradcore: Gradcore) -> None:
     done = gradcore("profile", "digits", "--device", "cpu")
     assert done.code == 0
-    for words in ("on cpu:", "saved for backward", "optimiser state", "0.weight", "cross_entropy_vjp", "adamw"):
+    for words in ("on cpu, of", "saved for backward", "optimiser state", "0.weight", "cross_entropy_vjp", "adamw"):
         assert words in done.out
     assert "main.py" not in done.out, "the user has no line here"
 
@@ -60,12 +60,58 @@ def test_the_same_bytes_again(gradcore: Gradcore, tmp_path: Path) -> None:
     assert len(peaks) == 1
 
 
+# --- --compare --------------------------------------------------------------------------------------------------------
+
+SMALL = ("--device", "cpu", "--hidden", 16, "--batch-size", 300, "--depth", 6)
+CHOICES = ["none", "sqrt", "revolve:2", "budget:60%"]
+
+
+def test_ways_to_checkpoint_side_by_side(gradcore: Gradcore, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    done = gradcore("profile", "digits", *SMALL, "--compare", ", ".join([*CHOICES, "none"]), "--json", path)
+    assert done.code == 0
+    for words in ("of none", "stages run again", "same gradients", *CHOICES):
+        assert words in done.out
+    rows = json.loads(path.read_text())
+    assert [row["choice"] for row in rows] == CHOICES, "each once"
+    peaks = {row["choice"]: row["peak"] for row in rows}
+    extra = {row["choice"]: row["extra"] for row in rows}
+    assert peaks["revolve:2"] < peaks["sqrt"] < peaks["none"]
+    assert peaks["budget:60%"] <= 0.6 * peaks["none"]
+    assert extra["none"] == 0 < extra["sqrt"] < extra["revolve:2"]
+    assert all(row["same_bits"] and row["seconds"] > 0 for row in rows)
+
+
+def test_a_picture_of_ways_to_checkpoint(gradcore: Gradcore, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    path = tmp_path / "rows.png"
+    assert gradcore("profile", "digits", *SMALL, "--compare", "none,sqrt", "--plot", path, "--quiet").code == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_budget_that_is_too_small_says_the_least(gradcore: Gradcore) -> None:
+    line = gradcore.refused("profile", "digits", *SMALL, "--compare", "none,budget:1%")
+    assert "budget:1% is too little for this network; the least is " in line and "gradients" in line
+
+
+@pytest.mark.parametrize("choice", ["rvolve:4", "sqrt:2", "revolve", "revolve:0", "budget:", "budget:5 apples", ""])
+def test_choices_are_looked_at_before_anything_else(
+    gradcore: Gradcore, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    from gradcore.cli import profiling
+
+    monkeypatch.setattr(profiling, "trial", lambda *_: pytest.fail("work was done"))
+    line = gradcore.refused("profile", "digits", "--compare", f"none,{choice}")
+    assert "--compare takes none, sqrt, revolve:SLOTS" in line and repr(choice) in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--depth", 0), "depth"),
         (("--depth", 3, "--hidden", ""), "--depth needs the width of a hidden layer"),
         (("--steps", 0), "steps"),
+        (("--compare", "none", "--trace", "t.json"), "--trace is of one step"),
         (("--plot", "memory.txt"), "must end in one of .png"),
         (("--device", "tpu"), "no device is named 'tpu'"),
         (("--json", "/nowhere/p.json"), "cannot write /nowhere/p.json"),

@@ -189,3 +189,7 @@ def test_temporaries_are_workspace():
     with gc.profile(device="cuda") as p:
         y = gc.softmax(x)  # its kernel reads a contiguous copy
     assert p.by_kind()["workspace"] == p.ops[0].workspace == p.ops[0].allocated == y.data.nbytes
+    seconds = [moment.seconds for moment in p.timeline]
+    assert seconds == sorted(seconds)
+    (_, copied, *_) = p.timeline
+    assert (copied.op, copied.live) == ("softmax", p.resident + y.data.nbytes)

@@ -154,6 +154,42 @@ def test_workspace_is_that_of_the_op():
     assert most == pytest.approx(traced(lambda: norm(x)), rel=0.02)
 
 
+def test_a_measurement_that_fails_breaks_nothing(monkeypatch):
+    def fail(op, out, values, params):
+        raise MemoryError("no room for a second run")
+
+    x = gc.tensor(np.ones((3, 911), np.float32))
+    run, calls = type(NUMPY).run, []
+
+    def once(backend, op, out, values, params):
+        calls.append(op.name)
+        return run(backend, op, out, values, params) if len(calls) == 1 else fail(op, out, values, params)
+
+    monkeypatch.setattr(type(NUMPY), "run", once)
+    with account(resident=False) as a:
+        y = gc.exp(x)
+    assert calls == ["exp", "exp"]
+    assert a.peak == a.live == x.data.nbytes + y.data.nbytes
+
+
+def test_what_other_threads_ask_for_is_no_workspace(monkeypatch):
+    x, norm, stop = gc.tensor(np.ones((3, 913), np.float32)), gc.nn.LayerNorm(913), threading.Event()
+    others = threading.Thread(target=stop.wait)
+    measured = iter([5 * 2**20, 2048, 7 * 2**20])
+    monkeypatch.setattr("gradcore.memory.workspace._measured", lambda *_: next(measured))
+    others.start()
+    try:
+        with account() as a:
+            before = a.live
+            y = norm(x)
+            most = a.op_peak
+    finally:
+        stop.set()
+        others.join()
+    assert most == a.live - before + 2048
+    assert y.shape == x.shape
+
+
 def test_reset_peak():
     x = array()
     with account() as a:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chain_models import Trial, residual, trial, unequal
+from chain_models import Trial, random_plan, residual, trial, unequal
 
 import gradcore as gc
 from gradcore import nn
@@ -118,15 +118,6 @@ def test_any_plan_costs_what_is_predicted(on_cpu: Trial, seed: int) -> None:
     chain = Chain(list(on_cpu.model), plan, on_cpu.costs, None, ())
     on_cpu.model.zero_grad()
     assert measured_peak(lambda: on_cpu.backward(chain)) == chain.predicted_peak
-
-
-def random_plan(draw: random.Random, first: int, end: int) -> Any:
-    parts: list[Any] = []
-    while first < end - 1:
-        following = draw.randint(first + 1, end - 1) if draw.random() < 0.5 else 0
-        parts.append(random_plan(draw, first, following) if following else first)
-        first = following or first + 1
-    return (*parts, end - 1)
 
 
 @pytest.mark.parametrize(("length", "slots", "extra"), [(24, 2, 88), (24, 5, 44), (24, 16, 30)])

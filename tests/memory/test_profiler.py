@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gc as collector
 import json
 import sys
+import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
 
 import gradcore as gc
+from gradcore.backend import NUMPY
 from gradcore.core.state import state
 from gradcore.memory.accounting import account
+from gradcore.memory.profiler import Recorder
 from gradcore.memory.tables import table
 
 ROWS, WIDTH = 500, 64
@@ -133,6 +139,15 @@ def test_saved_bytes_are_those_of_the_arrays(profile):
     assert sum(saved.values()) == sum(row.bytes for row in profile.saved)
 
 
+def test_a_block_that_is_saved_twice_counts_once():
+    w = gc.tensor(np.ones((64, 64), np.float32), requires_grad=True)
+    with gc.profile() as p:
+        x = w * 2.0
+        y = x * x
+    assert [(row.op, row.times, row.bytes) for row in p.saved] == [("mul", 1, 4 * 64 * 64)]
+    assert y.shape == (64, 64)
+
+
 def test_ops_by_phase(profile):
     rows = {(row.op, row.phase): row for row in profile.ops}
     assert rows["linear", "forward"].calls == 4
@@ -186,6 +201,38 @@ def test_columns():
     assert list(table(("n",), [(str(i),) for i in range(12)]))[-1] == "… and 2 more"
 
 
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_profile_s_own_search_is_not_in_its_seconds(monkeypatch):
+    monkeypatch.setattr(Recorder, "settle", lambda recorder: time.sleep(1.0))
+    with gc.profile() as p:
+        gc.exp(gc.ones(3))
+    assert 0 < p.seconds < 1.0
+
+
+def test_moments_are_in_order_from_what_was_there_to_what_is_left(profile):
+    seconds = [moment.seconds for moment in profile.timeline]
+    assert seconds == sorted(seconds)
+    assert seconds[0] == 0 and seconds[-1] <= profile.seconds
+    assert (profile.timeline[0].live, profile.timeline[-1].live) == (profile.resident, profile.live)
+
+
+def test_workspace_is_there_while_its_op_runs_and_no_longer():
+    x, norm = data(), gc.nn.LayerNorm(WIDTH)
+    y = norm(x)
+    with account(resident=False):
+        norm(x)
+    with gc.profile() as p:
+        y = norm(x)
+    (span,) = [span for span in p.spans if span.site.op == "layer_norm"]
+    spike, after = next((a, b) for a, b in zip(p.timeline, p.timeline[1:], strict=False) if a.live == span.most)
+    assert (spike.op, after.op) == ("layer_norm", "layer_norm")
+    assert after.seconds - spike.seconds == pytest.approx(span.seconds)
+    assert after.live == p.resident
+    assert y.shape == x.shape
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +281,37 @@ def test_classes_are_as_before():
     assert {row.module for row in p.modules} == {"0", "0.norm", "0.inner", "1", "1.norm", "1.inner"}
 
 
+def test_classes_are_as_before_when_profiles_of_two_threads_end_in_any_order():
+    model = Network()
+    before = vars(Block).get("__call__")
+    opened, closed, modules = threading.Event(), threading.Event(), set()
+
+    def other():
+        with gc.profile(model) as p:
+            opened.set()
+            closed.wait(timeout=60)
+            model(data())
+        modules.update(row.module for row in p.modules)
+
+    thread = threading.Thread(target=other)
+    with gc.profile(model):
+        thread.start()
+        assert opened.wait(timeout=60)
+    closed.set()
+    thread.join()
+    assert vars(Block).get("__call__") is before
+    assert "blocks.0.norm" in modules, "one that is still open goes on"
+
+
+def test_nested_profiles_see_the_same():
+    model = Network()
+    step = trained(model)
+    with gc.profile(model) as outer, gc.profile(model) as inner:
+        step()
+    assert [row.module for row in outer.modules] == [row.module for row in inner.modules]
+    assert outer.peak == inner.peak == sum(h.bytes for h in outer.holders_at_peak)
+
+
 def test_an_exception_ends_it_and_the_figures_are_there():
     model = Network()
     with pytest.raises(ValueError, match="stop"), gc.profile(model) as p:
@@ -242,6 +320,38 @@ def test_an_exception_ends_it_and_the_figures_are_there():
     assert state.hooks == []
     assert p.peak > p.resident and p.ops
     assert y.shape == (ROWS, 1)
+
+
+def test_a_backward_pass_that_fails_keeps_nothing_alive(monkeypatch):
+    def fail(backend, op, out, values, params):
+        if op.name == "tanh_vjp":
+            raise MemoryError("no room")
+        return run(backend, op, out, values, params)
+
+    run = type(NUMPY).run
+    monkeypatch.setattr(type(NUMPY), "run", fail)
+    with gc.profile():
+        y = gc.tanh(gc.tensor(np.ones(1000, np.float32), requires_grad=True) * 2.0)
+        saved = weakref.ref(y.data)
+        with pytest.raises(MemoryError):
+            y.sum().backward()
+        del y
+        collector.collect()
+        assert saved() is None
+
+
+def test_nothing_that_a_profile_met_stays():
+    with gc.profile() as p:
+        y = gc.exp(gc.ones(100, 100))
+        seen = weakref.ref(y.data)
+    del y
+    assert seen() is None and p.spans
+
+
+@pytest.mark.parametrize("what", ["cuda", gc.exp])
+def test_what_is_no_module_is_refused(what):
+    with pytest.raises(TypeError, match="profile takes a module"), gc.profile(what):
+        pass
 
 
 def test_results_have_the_same_bits():
