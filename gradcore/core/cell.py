@@ -185,20 +185,21 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy and (state.levels or state.overlays or state.regions or state.base is not None):
+    busy = switch.busy
+    if busy and (state.levels or state.overlays or state.regions or state.base is not None):
         _update_general(op, cells, operands, params)
         return
     cpu = type(cells[0].tensor.data) is np.ndarray  # type: ignore[union-attr]
     small = cpu and all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419
     outs = None if small else tuple([cell.destination() for cell in cells])  # before `arrays` refers to them
     arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
-    for hook in state.hooks:
+    for hook in state.hooks if busy else ():
         hook.before(op, arrays, params)
     if not cpu or arrays[-1].dtype is HALF:
         results = (NUMPY if cpu else backend_of(outs[0])).run(op, outs, arrays, params)  # type: ignore[index]
     else:
         results = op.impl(NUMPY, outs, *arrays, *params)
-    for hook in state.hooks:
+    for hook in state.hooks if busy else ():
         hook.after(op, arrays, params, results)
     frame = user_frame()
     serial, site = next_serial(), (frame.f_code, frame.f_lasti)
