@@ -27,7 +27,9 @@ from gradcore.autodiff import (
     vmap,
 )
 from gradcore.autodiff.anomaly import check_saved, detect_anomaly
+from gradcore.autodiff.checkpoint import checkpoint
 from gradcore.backend import Device
+from gradcore.backend.device import explainers as _explainers
 from gradcore.core.cell import Cell
 from gradcore.core.graph import Graph
 from gradcore.core.tensor import Tensor
@@ -42,12 +44,14 @@ from gradcore import linalg, nn, optim, random, special  # isort: skip
 from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
-    from gradcore import compile, cuda, data, io, testing, train
+    from gradcore import compile, cuda, data, io, memory, testing, train
     from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused
     from gradcore.explanation import explain, keep_values
+    from gradcore.memory import checkpoint_chain, profile
 
-_LATER = ("compile", "cuda", "data", "io", "testing", "train")  # imported when they are first asked for
+_LATER = ("compile", "cuda", "data", "io", "memory", "testing", "train")  # imported when they are first asked for
 _PLACES = dict.fromkeys(("explain", "keep_values"), "gradcore.explanation")  # likewise
+_PLACES |= dict.fromkeys(("checkpoint_chain", "profile"), "gradcore.memory")
 _PLACES |= dict.fromkeys(("custom_jvp", "custom_vjp", "elementwise", "fused"), "gradcore.custom")
 
 
@@ -57,6 +61,14 @@ def __getattr__(name: str) -> _typing.Any:
     if name in _PLACES:
         return getattr(_importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'gradcore' has no attribute {name!r}")
+
+
+def _explain_memory(device: str) -> str:
+    """The largest holders of memory, for errors; what finds them is imported only then."""
+    return str(_importlib.import_module("gradcore.memory.owners").explained(device))
+
+
+_explainers.append(_explain_memory)
 
 
 def __dir__() -> list[str]:

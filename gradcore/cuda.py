@@ -102,6 +102,11 @@ def reset_peak_memory_stats(device: Place = None) -> None:
 def set_memory_limit(limit: int | float | str | None, device: Place = None) -> None:
     """Let CuPy's pool hold no more than this on a device ("cuda:0" if none is given).
 
+    The pool holds more than arrays ask for: it rounds each up to 512 bytes, and what lies free between them may not fit
+    the next.  So the least limit of a program, with `checkpoint_chain` or without, is found by running it once: after
+    `empty_cache()` it is what `memory_stats().reserved` says at the end, and some percent more, since it depends on
+    addresses which free block the pool takes.
+
     Args:
         limit: bytes, a share of the device's memory such as 0.5, words such as "4 GiB", or None for no limit.
         device: which one.

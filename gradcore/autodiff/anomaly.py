@@ -136,28 +136,42 @@ class Found:
     def __init__(self) -> None:
         self.count = 0
         self.passes: list[tuple[int, list[str], list[tuple[list[str], Any]]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._met = False
+        self._wrong: list[str] = []
+        self._flags: dict[Backend, list[tuple[str, Any]]] = {}
 
     def note(self, loss: Tensor | None, grads: dict[Any, Any]) -> None:
-        """Look at the loss and the gradients of one backward pass, without waiting for a GPU.
+        """Look at the loss and the gradients of one backward pass, which is over, without waiting for a GPU.
 
         On the CPU the names of those that are not finite are known at once; of each device one array of flags is kept.
         """
-        wrong: list[str] = []
-        flags: dict[Backend, list[tuple[str, Any]]] = {}
-        values = [("the loss", loss), *[(_name(leaf), g) for leaf, g in grads.items()]]
-        found = [(name, array) for name, value in values for _, array in _arrays((value,))]
-        for name, array in found:
+        self._look("the loss", loss)
+        for leaf, g in grads.items():
+            self.look(leaf, g)
+        kept = [
+            ([name for name, _ in pairs], b.make("stack", [flag for _, flag in pairs]))
+            for b, pairs in self._flags.items()
+        ]
+        self.count += self._met
+        if self._wrong or kept:
+            self.passes.append((self.count, self._wrong, kept))
+        self._begin()
+
+    def look(self, leaf: Any, g: Any) -> None:
+        """Look at one gradient of a backward pass that still goes on."""
+        self._look(_name(leaf), g)
+
+    def _look(self, name: str, value: Any) -> None:
+        for _, array in _arrays((value,)):
+            self._met = True
             if type(array) is not np.ndarray:
                 backend = backend_of(array)
-                flags.setdefault(backend, []).append((name, backend.np.isfinite(array).all()))
+                self._flags.setdefault(backend, []).append((name, backend.np.isfinite(array).all()))
             elif not _finite(array):
-                wrong.append(name)
-        kept = [
-            ([name for name, _ in pairs], b.make("stack", [flag for _, flag in pairs])) for b, pairs in flags.items()
-        ]
-        self.count += bool(found)
-        if wrong or kept:
-            self.passes.append((self.count, wrong, kept))
+                self._wrong.append(name)
 
     def check(self) -> None:
         """Raise if a backward pass since the last check met a NaN or an infinity.
@@ -255,7 +269,8 @@ class _Sums(Hook):
         self.known: WeakKeyDictionary[Record, list[int]] = WeakKeyDictionary()
 
     def recorded(self, record: Record, outputs: Sequence[Any]) -> None:
-        self.known[record] = _sums(record)
+        if type(record.saved) is tuple:  # else a checkpoint region computes it again, see `checkpoint(check=True)`
+            self.known[record] = _sums(record)
 
     def pulling(self, record: Record, g: Any) -> None:
         if record in self.known and self.known[record] != _sums(record):

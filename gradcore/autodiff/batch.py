@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradcore.core.aval import Aval
@@ -29,6 +29,9 @@ class BatchTensor(Traced):
         whole = self.value.aval
         strides = whole.strides and whole.strides[1:]
         return whole.update(shape=whole.shape[1:], strides=strides)  # type: ignore[no-any-return]
+
+    def rebuilt(self, change: Callable[[Any], Any]) -> BatchTensor:
+        return BatchTensor(self.level, change(self.value))  # type: ignore[arg-type]
 
 
 class Batch:

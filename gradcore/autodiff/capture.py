@@ -13,7 +13,7 @@ from typing import Any
 from gradcore.autodiff.arguments import as_value, common_device
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
-from gradcore.core.cell import Cell
+from gradcore.core.cell import Cell, EveryCell
 from gradcore.core.errors import StageError
 from gradcore.core.evaluate import SCALARS
 from gradcore.core.graph import Graph, Node, Var
@@ -160,21 +160,12 @@ def derived(function: Callable[..., Any], avals: Sequence[Aval], name: str) -> B
     return body
 
 
-class _ReadOnly(dict[Any, Any]):
+class _ReadOnly(EveryCell):
     """An overlay on all cells: a body may read them and not assign them, since it runs any number of times."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
-        self.below = list(state.overlays)
-
-    def __contains__(self, cell: object) -> bool:
-        return True
-
-    def __getitem__(self, cell: Cell) -> Any:
-        for overlay in reversed(self.below):
-            if cell in overlay:
-                return overlay[cell]
-        return cell.tensor if state.base is None else state.base.read(cell)
 
     def __setitem__(self, cell: Cell, value: Any) -> None:
         raise StageError(

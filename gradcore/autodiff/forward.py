@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradcore.core.aval import Aval
@@ -27,6 +27,9 @@ class ForwardTensor(Traced):
     @property
     def aval(self) -> Aval:
         return self.primal.aval  # type: ignore[no-any-return]
+
+    def rebuilt(self, change: Callable[[Any], Any]) -> ForwardTensor:
+        return ForwardTensor(self.level, change(self.primal), change(self.tangent))  # type: ignore[arg-type]
 
 
 class Forward:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from types import CodeType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
+from gradcore.autodiff.regions import Region, kept_by
 from gradcore.backend import backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
@@ -33,7 +35,8 @@ class Record:
         pull: the op and which operands want a gradient.
         params: static parameters.
         parents: for each operand its node (a record, a port, a leaf) or None.
-        saved: the values that the vjp reads, of the level below (raw arrays at the bottom).
+        saved: the values that the vjp reads, of the level below (raw arrays at the bottom); a Kept in a checkpoint
+            region; FREED when a backward pass has been here.
         avals: shapes of the operands (None: all like the output), or Avals of operands and outputs.
         serial: grows over the whole process.
         code, offset: the user's code object and instruction, for messages.  Never a frame: it would keep locals alive.
@@ -46,7 +49,7 @@ class Record:
         pull: Pull,
         params: tuple[Any, ...],
         parents: tuple[Any, ...],
-        saved: tuple[Any, ...],
+        saved: Any,
         avals: Any,
         serial: int,
         code: CodeType,
@@ -63,6 +66,10 @@ class Record:
 
     def site(self) -> str:
         return describe_site(self.code, self.offset)
+
+    def with_saved(self, saved: tuple[Any, ...]) -> Record:
+        """A copy of this record that holds other values."""
+        return Record(self.pull, self.params, self.parents, saved, self.avals, self.serial, self.code, self.offset)
 
 
 class Port:
@@ -143,14 +150,17 @@ def _values(record: Record, g: Any) -> tuple[list[Any], list[Any]]:
     return xs, ys
 
 
-def make_record(op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any) -> Record:
-    """A record of the general path: `values` and `outs` are of the level below the tape's own."""
+def make_record(
+    op: Op, params: tuple[Any, ...], nodes: Sequence[Any], values: Any, outs: Any, frame: Any, depth: int
+) -> Record:
+    """A record of the general path of the tape at this depth; `values` and `outs` are of the level below."""
     needed = tuple([node is not None for node in nodes])
     saves = op.saves(needed, params)
     saved = (*[values[i] for i in saves.inputs], *[outs[i] for i in saves.outputs])
+    kept = kept_by(depth, saved) if state.regions else saved
     avals = [aval_of(v) for v in values], [aval_of(o) for o in outs]
     pull = pull_of(op, needed)
-    record = Record(pull, params, tuple(nodes), saved, avals, next_serial(), frame.f_code, frame.f_lasti)
+    record = Record(pull, params, tuple(nodes), kept, avals, next_serial(), frame.f_code, frame.f_lasti)
     for hook in state.hooks:
         hook.recorded(record, outs)
     return record
@@ -213,48 +223,68 @@ def walk(
     add: Callable[[Any, Any], Any],
     free: bool = True,
     raw: bool = False,
+    since: int = 0,
+    grads: dict[Any, Any] | None = None,
 ) -> dict[Any, Any]:
     """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
 
     Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
-    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.
+    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Records older
+    than the serial `since` are leaves too.  Cotangents are collected in `grads`, if that is given.
     """
     pull = _watched(pull) if state.hooks else pull
-    grads: dict[Any, Any] = {}
+    grads = {} if grads is None else grads
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
+    regions: set[ref[Region]] = set()  # of which values were computed again; they die as the walk passes them
     for node, g in seeds:
         _deposit(grads, waiting, node, g, add)
-    while waiting:
-        record = heappop(waiting)[1]
-        g = grads.pop(record)
-        if record.saved is FREED:
-            raise _freed(record)
-        try:
-            short = record.pull.raw if raw else None
-            parts = pull(record, g) if short is None else short(record, g)
-        except (MemoryError, KernelError) as error:
-            error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
-            raise
-        except (AnomalyError, ChangedError):
-            raise
-        except Exception as error:
-            raise _explained(record, error) from error
-        for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
-            if parent is None or part is None:
-                continue
-            kind = type(parent)
-            if kind is Leaf and parent.assigned > record.serial:
-                raise _assigned(record, parent)
-            if kind is Port or parent in grads:
-                _deposit(grads, waiting, parent, part, add)
-            else:
-                grads[parent] = part
-                if kind is Record:
-                    heappush(waiting, (-parent.serial, parent))
-        if free:
-            record.saved = FREED
-            record.parents = ()
+    try:
+        while waiting:
+            number, record = heappop(waiting)
+            if -number < since:
+                break
+            g = grads.pop(record)
+            full: Any = record if type(record.saved) is tuple else _filled(record, regions)
+            try:
+                short = record.pull.raw if raw else None
+                parts: Any = pull(full, g) if short is None else short(full, g)
+            except (MemoryError, KernelError) as error:
+                error.add_note(f"in the vjp of '{record.pull.op.name}', recorded at {record.site()}")
+                raise
+            except (AnomalyError, ChangedError):
+                raise
+            except Exception as error:
+                raise _explained(record, error) from error
+            for parent, part in zip(record.parents, parts):  # noqa: B905 - checking costs time
+                if parent is None or part is None:
+                    continue
+                kind = type(parent)
+                if kind is Leaf and parent.assigned > record.serial:
+                    raise assigned_after(record, parent)
+                if kind is Port or parent in grads:
+                    _deposit(grads, waiting, parent, part, add)
+                else:
+                    grads[parent] = part
+                    if kind is Record:
+                        heappush(waiting, (-parent.serial, parent))
+            full = g = parts = part = None  # values and cotangents go as soon as they are consumed
+            if free:
+                record.saved = FREED
+                record.parents = ()
+    finally:
+        for region in regions:
+            if (left := region()) is not None:
+                left.forget()
     return grads
+
+
+def _filled(record: Record, regions: set[ref[Region]]) -> Record:
+    """A copy of a record that has no saved values now, or no more: with those that its region computes again."""
+    kept: Any = record.saved
+    if kept is FREED:
+        raise freed(record)
+    regions.add(ref(kept.region.root()))
+    return record.with_saved(kept.take())
 
 
 def _watched(pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:
@@ -286,7 +316,7 @@ def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: 
         grads[record] = (*ports[: node.index], new, *ports[node.index + 1 :])
 
 
-def _freed(record: Record) -> GraphFreedError:
+def freed(record: Record) -> GraphFreedError:
     return GraphFreedError(
         f"backward() reached '{record.pull.op.name}' (recorded at {record.site()}) a second time, but the first "
         "backward() freed its saved values; run the forward pass again, or add the losses and call backward() once"
@@ -299,7 +329,7 @@ def _explained(record: Record, error: Exception) -> RuleError:
     return RuleError(f"{message}\n  forward: {record.site()}")
 
 
-def _assigned(record: Record, leaf: Leaf) -> AssignedError:
+def assigned_after(record: Record, leaf: Leaf) -> AssignedError:
     return AssignedError(
         f"parameter {leaf.name or 'without a name'} was assigned after the forward pass had read it, so its gradient "
         f"would belong to another value\n  read by '{record.pull.op.name}': {record.site()}\n"

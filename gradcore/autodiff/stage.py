@@ -46,6 +46,12 @@ class Stage:
         self.graph.nodes.append(Node(op, inputs, params, outputs, view, frame.f_code, frame.f_lasti))
         return outputs if op.multiple else outputs[0]
 
+    def recomputed(self, outputs: Sequence[Var]) -> None:
+        """The node that made these does so a second time, to save memory: no pass may merge it with the first."""
+        node = self.graph.nodes[-1]
+        assert node.outputs == tuple(outputs)
+        node.recomputed = True
+
     def var_of(self, value: Any) -> Var:
         """The Var of a raw value; an array that the function closed over becomes a constant."""
         if isinstance(value, Var):

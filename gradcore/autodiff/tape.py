@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +18,7 @@ from gradcore.autodiff.record import (
     ones,
     walk,
 )
+from gradcore.autodiff.regions import perform
 from gradcore.backend import backend_of, backend_on, is_cupy
 from gradcore.core.aval import Aval
 from gradcore.core.bind import Permanent, as_tuple, bind, lower
@@ -50,6 +51,9 @@ class TapeTensor(Traced):
     def aval(self) -> Aval:
         return self.value.aval  # type: ignore[no-any-return]
 
+    def rebuilt(self, change: Callable[[Any], Any]) -> TapeTensor:
+        return TapeTensor(self.level, change(self.value), self.node)  # type: ignore[arg-type]
+
 
 class Tape:
     """Records the ops on its own tensors; everything else is a constant to it."""
@@ -68,7 +72,7 @@ class Tape:
         outs = as_tuple(result)
         if not _differentiable(nodes, outs):
             return result
-        record = make_record(op, params, nodes, values, outs, user_frame())
+        record = make_record(op, params, nodes, values, outs, user_frame(), self.depth)
         boxes = [TapeTensor(self, out, node) for out, node in zip(outs, nodes_of(record), strict=False)]
         return _restore(op, (*boxes, *outs[len(boxes) :]))
 
@@ -113,11 +117,10 @@ class Recorder:
         if must_expand(op, nodes):
             return op.meaning(*args, *params)  # type: ignore[misc]
         values = [lower(arg) for arg in args]
-        base = state.base
-        outs = as_tuple(evaluate(op, values, params) if base is None else base.process(op, values, params))
+        outs = perform(op, values, params)
         tensors = [Tensor(out) for out in outs]
         if _differentiable(nodes, outs):
-            record = make_record(op, params, nodes, values, outs, user_frame())
+            record = make_record(op, params, nodes, values, outs, user_frame(), self.depth)
             for tensor, node in zip(tensors, nodes_of(record), strict=False):
                 tensor.node = node
         return _restore(op, tuple(tensors))
@@ -172,18 +175,17 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             "backward() frees its graph as it goes, and its gradients are constants: for derivatives of a gradient "
             "(create_graph) nest gradcore.grad(f), to pull back several times (retain_graph) use gradcore.vjp(f, x)"
         )
-    if isinstance(tensor, Traced):
-        raise GradcoreError(
-            f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
-            "there, or call backward() outside the transform"
-        )
-    if tensor.node is None:
-        raise GradcoreError(
-            "backward() was called on a tensor that records no gradient: nothing that it was computed from has "
-            "requires_grad=True (or it was computed under no_grad, or detached)"
-        )
-    seed = _seed(tensor, gradient)
-    grads = walk(((tensor.node, seed),), pull_base, add_base, raw=type(seed) is np.ndarray and not switch.busy)
+    seed = seed_of(tensor, gradient)
+    accumulate(tensor, walk(((tensor.node, seed),), pull_base, add_base, raw=is_raw(seed)))
+
+
+def is_raw(seed: Any) -> bool:
+    """May a walk from this cotangent take the generated short cuts?"""
+    return type(seed) is np.ndarray and not switch.busy
+
+
+def accumulate(tensor: Tensor, grads: dict[Any, Any]) -> None:
+    """Add what a walk from `tensor` has found to the `.grad` of the leaves."""
     if state.watch is not None:
         state.watch.note(tensor, grads)
     for leaf, g in grads.items():
@@ -194,7 +196,18 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             cell.tensor = Tensor(g)
 
 
-def _seed(tensor: Tensor, gradient: Any) -> Any:
+def seed_of(tensor: Tensor, gradient: Any) -> Any:
+    """The raw cotangent that a backward pass from `tensor` starts with."""
+    if isinstance(tensor, Traced):
+        raise GradcoreError(
+            f"backward() was called on a tensor inside {tensor.level.name}; return it and differentiate with grad() "
+            "there, or call backward() outside the transform"
+        )
+    if tensor.node is None:
+        raise GradcoreError(
+            "backward() was called on a tensor that records no gradient: nothing that it was computed from has "
+            "requires_grad=True (or it was computed under no_grad, or detached)"
+        )
     if gradient is None:
         shape = tensor.data.shape
         if shape != () and math.prod(shape) != 1:
@@ -250,8 +263,9 @@ def _lift(g: Any) -> Any:
 
 
 def _lifted(record: Record) -> Record:
-    saved = tuple([v if isinstance(v, (bool, int, float)) else Tensor(v) for v in record.saved])
-    return Record(record.pull, record.params, (), saved, record.avals, 0, record.code, record.offset)
+    values = record.saved if type(record.saved) is tuple else record.saved.take()  # the latter in `explain`
+    saved = tuple([v if isinstance(v, (bool, int, float)) else Tensor(v) for v in values])
+    return record.with_saved(saved)
 
 
 def add_base(a: Any, b: Any) -> Any:
@@ -262,5 +276,16 @@ def add_base(a: Any, b: Any) -> Any:
 
 
 def _accumulate(cell: Cell, g: Any) -> None:
+    """Add to a gradient, in place where nothing but the cell holds it."""
+    if cell.tensor is None or state.levels or state.overlays or state.regions or state.base is not None:
+        total = added_to(cell, g)
+    else:
+        out = cell.destination()
+        total = evaluate(OPS["add"], (cell.tensor.data, g), (), out)
+    cell.assign(Tensor(total))
+
+
+def added_to(cell: Cell, g: Any) -> Any:
+    """The sum of what a gradient's cell holds, if anything, and `g`."""
     old = cell.read()
-    cell.assign(Tensor(g if old is None else add_base(old.data, g)))
+    return g if old is None else add_base(old.data, g)

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gradcore.backend.device import Device
 
 if TYPE_CHECKING:
     from gradcore.kernels.spec import ElementwiseSpec
+
+
+class Block(NamedTuple):
+    """Memory that was asked for at once: a number of its own while it is alive, the bytes, the array that owns it."""
+
+    key: int
+    size: int
+    owner: Any
+
+
+class MemoryWatcher(Protocol):
+    """What is told of memory that is asked for outside ops (CPU), or at all (CUDA)."""
+
+    def made(self, array: Any) -> None:
+        """CPU: an array was made."""
+
+    def allocated(self, key: int, size: int) -> None:
+        """CUDA: a block of this many bytes was asked for."""
+
+    def freed(self, key: int) -> None:
+        """CUDA: a block went back to the pool."""
+
+    def grown(self) -> None:
+        """CUDA: the pool asked the device for more."""
 
 
 class Backend(Protocol):
@@ -60,6 +85,15 @@ class Backend(Protocol):
 
     def fetch(self, array: Any) -> Any:
         """An array of this device as a NumPy array."""
+
+    def block_of(self, array: Any) -> Block | None:
+        """The memory that an array, or what it is a view of, lives in; None where it is not from our allocator."""
+
+    def watched(self, watcher: MemoryWatcher) -> AbstractContextManager[None]:
+        """While the block runs, `watcher` is told of the memory that this thread asks for."""
+
+    def reserved(self) -> int | None:
+        """Bytes that the pool holds; None where there is no pool."""
 
     def philox(self, key: Any, count: int) -> Any:
         """`count` 64-bit words of the Philox4x64-10 stream of `key` (uint64[2]), as `numpy.random.Philox` gives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 
 class GradcoreError(Exception):
@@ -59,3 +60,20 @@ class Device:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+explainers: list[Callable[[str], str]] = []  # device -> who holds most of its memory; the floors above fill it in
+
+
+def largest_holders(device: str) -> str:
+    """Who holds most of a device's memory, in words; "" where nobody can say."""
+    try:
+        return "".join([explain(device) for explain in explainers])
+    except Exception:  # there may be no memory left to find out
+        return ""
+
+
+def name_holders(error: MemoryError, device: str) -> None:
+    """Add a note to an error, once, that says who holds most of the memory."""
+    if not getattr(error, "__notes__", None) and (text := largest_holders(device)):
+        error.add_note(text)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import repeat
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import numpy as np
 
-from gradcore.backend.base import backend_of, is_cupy, register_arrays, register_backend
-from gradcore.backend.device import Device
+from gradcore.backend.base import Block, MemoryWatcher, backend_of, is_cupy, register_arrays, register_backend
+from gradcore.backend.device import Device, name_holders
 from gradcore.backend.half import HALF, run_half
 from gradcore.kernels.emit_numpy import NumpyKernel, compile_numpy
 
@@ -71,13 +73,17 @@ class NumpyBackend:
         return out
 
     def run(self, op: Any, out: Any, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
-        if op.half:
-            for value in values:
-                if type(value) is np.ndarray and value.dtype is HALF:
-                    return run_half(self, op, out, values, params)
-        if out is not None:
-            return op.impl(self, out, *values, *params)
-        return _as_arrays(op.impl(self, out, *values, *params))
+        try:
+            if op.half:
+                for value in values:
+                    if type(value) is np.ndarray and value.dtype is HALF:
+                        return run_half(self, op, out, values, params)
+            if out is not None:
+                return op.impl(self, out, *values, *params)
+            return _as_arrays(op.impl(self, out, *values, *params))
+        except MemoryError as error:
+            name_holders(error, self.name)
+            raise
 
     def reduce(self, kind: str, x: Any, axes: Any, out: Any = None, keepdims: bool = False) -> Any:
         return getattr(np, kind).reduce(x, axes, None, out, keepdims)
@@ -105,8 +111,49 @@ class NumpyBackend:
     def fetch(self, array: Any) -> Any:
         return array
 
+    def block_of(self, array: Any) -> Block | None:
+        if not isinstance(array, np.ndarray):
+            return None
+        while (below := _below(array)) is not None:
+            array = below
+        return Block(id(array), array.nbytes, array)
+
+    @contextmanager
+    def watched(self, watcher: MemoryWatcher) -> Iterator[None]:
+        """`make` is replaced meanwhile, so it costs nothing otherwise."""
+        item = get_ident(), watcher
+        _watchers.append(item)
+        self.make = self._told  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            _watchers.remove(item)
+            if not _watchers:
+                del self.make
+
+    def _told(self, function: str, *args: Any, **kwargs: Any) -> Any:
+        array = getattr(np, function)(*args, **kwargs)
+        for thread, watcher in _watchers:
+            if thread == get_ident():
+                watcher.made(array)
+        return array
+
+    def reserved(self) -> int | None:
+        return None
+
     def philox(self, key: Any, count: int) -> Any:
         return np.random.Philox(key=key).random_raw(count)
+
+
+_watchers: list[tuple[int, MemoryWatcher]] = []  # with their threads
+
+
+def _below(view: Any) -> Any:
+    """The array that this one is a view of, if any; `as_strided` puts an object between them."""
+    base = view.base
+    if base is not None and not isinstance(base, np.ndarray):
+        base = getattr(base, "base", None)
+    return base if isinstance(base, np.ndarray) else None
 
 
 CHUNK = 2**16  # elements; the operands and temporaries of a chunk stay in the cache

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradcore.cli import bench, doctor, explain, ops, train, warmup
+from gradcore.cli import bench, doctor, explain, ops, profile, train, warmup
 from gradcore.version import __version__
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog="Example: gradcore explain neuron --html neuron.html")(explain.explain)
+app.command(epilog=profile.EXAMPLES)(profile.profile)
 app.command(epilog="Example: gradcore doctor --json")(doctor.doctor)
 app.command(epilog="Example: gradcore ops sigmoid")(ops.ops)
 app.command(epilog="Example: gradcore warmup --dtype float16")(warmup.warmup)

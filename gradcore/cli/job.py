@@ -33,13 +33,17 @@ class Job:
     schedule_on: str
 
 
-def job(settings: Settings, resume: str | None = None, device: str = "cpu") -> Job:
+Network = Callable[[list[int], Settings], "nn.Sequential"]
+
+
+def job(settings: Settings, resume: str | None = None, device: str = "cpu", network: Network | None = None) -> Job:
     """Make it, with random numbers from the settings' seed.
 
     Args:
         settings: what decides the bits.
         resume: file of the saved run with these settings, if there is one.
         device: of the network; "auto" for a GPU if there is one. It gets the same initial values everywhere.
+        network: makes one from its widths and the settings; if not given, layers with activations between them.
 
     Raises:
         CommandError: they contradict the data, or the network in that file.
@@ -53,7 +57,7 @@ def job(settings: Settings, resume: str | None = None, device: str = "cpu") -> J
         _check_network(resume, widths)
     if device == "auto":
         device = "cuda" if cuda.is_available() else "cpu"
-    model = _network(widths, settings).to(device)
+    model = (network or _network)(widths, settings).to(device)
     loss = nn.functional.cross_entropy if split.task.classes else nn.functional.mse_loss
     optimizer = _optimizer(model, settings)
     loader, validation = _loaders(split, settings)

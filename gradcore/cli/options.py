@@ -1,4 +1,4 @@
-"""The options of gradcore train."""
+"""The options of gradcore train and gradcore profile."""
 
 from __future__ import annotations
 
@@ -179,3 +179,28 @@ Plot = Annotated[str | None, typer.Option(metavar="FILE", callback=_named, help=
 Log = Annotated[str | None, typer.Option(metavar="FILE", callback=_log, help="A line per epoch: .jsonl or .csv.")]
 TensorBoard = Annotated[str | None, typer.Option(metavar="DIR", callback=_named, help="Write for TensorBoard here.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+# --- of gradcore profile ----------------------------------------------------------------------------------------------
+
+Profiled = Annotated[Dataset, typer.Argument(help="Data of scikit-learn.")]
+Depth = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="A residual network of so many blocks, as wide as --hidden; 512 examples if not told otherwise.",
+    ),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Run the step under several ways to checkpoint and compare memory with time: none, sqrt, revolve:SLOTS, "
+        "budget:SIZE, budget:SHARE%, with commas between.",
+    ),
+]
+Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Steps before the one that is profiled.")]
+Trace = Annotated[
+    str | None, typer.Option(metavar="FILE", callback=_named, help="Write a trace for Chrome and Perfetto.")
+]
+MemoryPlot = Annotated[str | None, typer.Option(metavar="FILE", callback=_named, help="Draw memory over time here.")]

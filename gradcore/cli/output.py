@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-Write = Callable[[dict[str, Any]], None]
+Write = Callable[[Any], None]
 Finish = Callable[[Callable[[Path], None]], None]
 
 
@@ -41,7 +41,7 @@ def json_file(name: str | None) -> Iterator[Write]:
         yield lambda result: finish(lambda part: _write_json(part, result))
 
 
-def _write_json(path: Path, result: dict[str, Any]) -> None:
+def _write_json(path: Path, result: Any) -> None:
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

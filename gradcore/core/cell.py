@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from types import CodeType
 from typing import Any
+from weakref import getweakrefs, ref
 
 import numpy as np
 
@@ -67,6 +68,8 @@ class Cell:
 
     __slots__ = ("__weakref__", "leaf", "name", "tensor")
 
+    role = "other"  # what memory reports call the content
+
     def __init__(self, value: Tensor | None, name: str = "", requires_grad: bool = False) -> None:
         self.name = name
         self.leaf = Leaf(name) if requires_grad else None
@@ -86,6 +89,8 @@ class Cell:
             self._set(value)
 
     def _assign(self, value: Tensor | None) -> None:
+        for region in state.regions if value is not None else ():
+            region.assigned(value)
         for overlay in reversed(state.overlays):
             if self in overlay:
                 overlay[self] = value
@@ -111,12 +116,26 @@ class Cell:
         """Where an eager assignment may write: the cell's own array if nothing else can see it, else a new one."""
         array = self.tensor.data  # type: ignore[union-attr]
         unshared = sys.getrefcount(self.tensor) == UNSHARED[0] and sys.getrefcount(array) == UNSHARED[1]
+        unshared = unshared and ref not in map(type, getweakrefs(array))  # a checkpoint may look for it
         if unshared and array.base is None and array.flags.c_contiguous and getattr(array.flags, "writeable", True):
             return array
         return backend_of(array).make("empty", array.shape, array.dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.tensor!r})"
+
+
+class EveryCell(dict[Cell, Any]):
+    """An overlay on all cells: what is assigned stays here, all else is read from below."""
+
+    def __init__(self) -> None:
+        self.below = list(state.overlays)
+
+    def __contains__(self, cell: object) -> bool:
+        return True
+
+    def __missing__(self, cell: Cell) -> Any:
+        return _read_through(self.below, cell)
 
 
 def _contiguous(array: Any) -> Any:
@@ -127,7 +146,11 @@ def _contiguous(array: Any) -> Any:
 
 
 def _read(cell: Cell) -> Any:
-    for overlay in reversed(state.overlays):
+    return _read_through(state.overlays, cell)
+
+
+def _read_through(overlays: Sequence[dict[Cell, Any]], cell: Cell) -> Any:
+    for overlay in reversed(overlays):
         if cell in overlay:
             return overlay[cell]
     return cell.tensor if state.base is None else state.base.read(cell)
@@ -162,17 +185,22 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
 
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
-    if switch.busy:
+    busy = switch.busy
+    if busy and (state.levels or state.overlays or state.regions or state.base is not None):
         _update_general(op, cells, operands, params)
         return
     cpu = type(cells[0].tensor.data) is np.ndarray  # type: ignore[union-attr]
     small = cpu and all([cell.tensor.data.nbytes <= SMALL for cell in cells])  # type: ignore[union-attr]  # noqa: C419
     outs = None if small else tuple([cell.destination() for cell in cells])  # before `arrays` refers to them
     arrays = [o.data if type(o) is Tensor else o.tensor.data for o in operands]
+    for hook in state.hooks if busy else ():
+        hook.before(op, arrays, params)
     if not cpu or arrays[-1].dtype is HALF:
         results = (NUMPY if cpu else backend_of(outs[0])).run(op, outs, arrays, params)  # type: ignore[index]
     else:
         results = op.impl(NUMPY, outs, *arrays, *params)
+    for hook in state.hooks if busy else ():
+        hook.after(op, arrays, params, results)
     frame = user_frame()
     serial, site = next_serial(), (frame.f_code, frame.f_lasti)
     for cell, result in zip(cells, results):  # noqa: B905 - hot

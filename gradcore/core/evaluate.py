@@ -14,15 +14,15 @@ from gradcore.core.state import state
 SCALARS = (bool, int, float)
 
 
-def evaluate(op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> Any:
-    """The outputs of `op` as new raw arrays; hooks of this thread are told."""
+def evaluate(op: Op, values: Sequence[Any], params: tuple[Any, ...], out: Any = None) -> Any:
+    """The outputs of `op` as raw arrays, new ones or `out`; hooks of this thread are told."""
     arrays = [value for value in values if not isinstance(value, SCALARS)]
     backend = backend_of(arrays[0])
     if backend is not NUMPY or any(type(array) is not type(arrays[0]) for array in arrays):
         backend = place_of(op, values)
     for hook in state.hooks:
         hook.before(op, values, params)
-    outputs = backend.run(op, None, values, params)
+    outputs = backend.run(op, out, values, params)
     for hook in state.hooks:
         hook.after(op, values, params, as_tuple(outputs))
     return outputs

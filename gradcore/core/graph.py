@@ -56,6 +56,7 @@ class Node:
     view_of: int | None
     code: CodeType | None
     offset: int
+    recomputed: bool = False  # an op of a checkpoint a second time; merged with the first, it would save no memory
 
 
 @dataclass
@@ -143,4 +144,5 @@ def _equation(node: Node) -> str:
     operands = ", ".join(map(str, node.inputs))
     params = "".join(f", {name}={value}" for name, value in zip(node.op.params, node.params, strict=False))
     view = " (view)" if node.view_of is not None else ""
-    return f"{outputs} = {node.op.name}({operands}{params}){view}"
+    again = " (recomputed)" if node.recomputed else ""
+    return f"{outputs} = {node.op.name}({operands}{params}){view}{again}"

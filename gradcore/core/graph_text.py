@@ -197,7 +197,8 @@ class _Writer:
             if form is not None:
                 yield f"op {(name, *form)!r}"
         row = self.written[node.op], node.inputs, node.params, [var.number for var in node.outputs], node.view_of
-        yield f"node {encode(row)!r}"
+        marks = ("recomputed",) if node.recomputed else ()
+        yield f"node {encode((*row, *marks))!r}"
 
     def _op(self, op: Op) -> tuple[str, Any]:
         if OPS.get(op.name) is op:
@@ -291,12 +292,12 @@ class _Reader:
         self.ops[name] = FORMS[kind].decode(content)
 
     def read_node(self, literal: Any) -> None:
-        name, inputs, params, outputs, view_of = decode(literal, self.variables)
+        name, inputs, params, outputs, view_of, *marks = decode(literal, self.variables)
         op = self.ops.get(name) or OPS.get(name)
         if op is None:
             raise GradcoreError(f"the graph uses '{name}', which is not in the op table of this version")
         made = tuple([self.variables[number] for number in outputs])
-        self.graph.nodes.append(Node(op, inputs, params, made, view_of, None, 0))
+        self.graph.nodes.append(Node(op, inputs, params, made, view_of, None, 0, "recomputed" in marks))
 
     def read_outputs(self, literal: Any) -> None:
         self.graph.outputs = decode(literal, self.variables)
@@ -335,7 +336,8 @@ def _dot_lines(graph: Graph) -> Iterator[str]:
     for number, node in enumerate(graph.nodes):
         makers |= dict.fromkeys(node.outputs, f"n{number}")
         params = "".join(f"\n{name}={value}" for name, value in zip(node.op.params, node.params, strict=False))
-        yield f"  n{number} [label={_quoted(node.op.name + params)}];"
+        again = "\n(recomputed)" if node.recomputed else ""
+        yield f"  n{number} [label={_quoted(node.op.name + params + again)}];"
         for value in node.inputs:
             if isinstance(value, Var):
                 yield f"  {makers[value]} -> n{number} [label={_quoted(str(value.aval))}];"

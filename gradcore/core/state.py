@@ -42,6 +42,7 @@ class ThreadState(threading.local):
         self.recording = True  # False inside no_grad
         self.overlays: list[dict[Any, Any]] = []  # values of cells inside functional_call
         self.hooks: list[Any] = []  # told of every op that Eval performs
+        self.regions: list[Any] = []  # open checkpoint regions, of each nest the innermost
         self.watch: Any = None  # told of the gradients of every backward pass, which stays fast
 
 

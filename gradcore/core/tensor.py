@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -102,3 +103,7 @@ class Traced(Tensor):
     @property
     def aval(self) -> Aval:
         raise NotImplementedError
+
+    def rebuilt(self, change: Callable[[Any], Any]) -> Traced:
+        """A tensor like this on what `change` makes of its parts, which are Tensors of the level below."""
+        return self  # a variable has no parts

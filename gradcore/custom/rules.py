@@ -79,7 +79,7 @@ class _Custom:
         values = [level.primal(x) for x in xs]
         op, outs = self._record(call, values)
         _refuse_closures(call, outs, level.depth)
-        record = make_record(op, (), nodes, values, outs, user_frame())
+        record = make_record(op, (), nodes, values, outs, user_frame(), level.depth)
         return tuple([TapeTensor(level, out, node) for out, node in zip(outs, nodes_of(record), strict=False)])
 
     def _permanent(self, call: Call, xs: Sequence[Any]) -> tuple[Any, ...]:
@@ -92,7 +92,7 @@ class _Custom:
             return outs
         op, outs = self._record(call, values)
         _refuse_closures(call, outs, 0)
-        record = make_record(op, (), nodes, list(map(lower, values)), list(map(lower, outs)), user_frame())
+        record = make_record(op, (), nodes, list(map(lower, values)), list(map(lower, outs)), user_frame(), -1)
         return tuple([Tensor(out.data, node) for out, node in zip(outs, nodes_of(record), strict=False)])
 
     def _forward(self, level: Forward, call: Call, xs: Sequence[Any]) -> tuple[Any, ...]:

@@ -47,6 +47,8 @@ class Parameter(_Held):
 
     __slots__ = ()
 
+    role = "parameter"
+
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         value = data if isinstance(data, Tensor) else tensor(data)
         if value.dtype.kind != "f":
@@ -98,6 +100,8 @@ class Buffer(_Held):
     """
 
     __slots__ = ()
+
+    role = "buffer"
 
     def __init__(self, data: Any) -> None:
         super().__init__(data if isinstance(data, Tensor) else tensor(data))

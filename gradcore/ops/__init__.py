@@ -80,6 +80,7 @@ from gradcore.ops.joining import concatenate, hstack, pad, stack, vstack
 from gradcore.ops.logical import isfinite, isinf, isnan, logical_and, logical_not, logical_or, logical_xor
 from gradcore.ops.losses import cross_entropy
 from gradcore.ops.matmul import matmul
+from gradcore.ops.naming import name
 from gradcore.ops.normalization import layer_norm
 from gradcore.ops.one_hot import one_hot
 from gradcore.ops.pointwise_losses import mse
@@ -194,6 +195,7 @@ __all__ = [
     "moveaxis",
     "mse",
     "mul",
+    "name",
     "neg",
     "norm",
     "not_equal",

@@ -21,6 +21,14 @@ from gradcore.ops.optimizers import hyper_of, slots_of
 from gradcore.optim.hyper import check_number, scalar
 
 
+class Slot(Cell):
+    """What a step keeps for the next one."""
+
+    __slots__ = ()
+
+    role = "optimiser state"
+
+
 class Group:
     """Parameters of one dtype and one parameter group, with the cells that their steps read and write.
 
@@ -45,8 +53,8 @@ class Group:
         self.device = parameters[0].read().aval.device
         self.wide = computing(dtype)
         names = hyper_of(op)
-        self.hyper = {key: Cell(scalar(options[key], self.wide), f"{name}.{key}") for key in names if key != "step"}
-        self.count = Cell(scalar(0, np.float64), f"{name}.step") if "step" in names else None
+        self.hyper = {key: Slot(scalar(options[key], self.wide), f"{name}.{key}") for key in names if key != "step"}
+        self.count = Slot(scalar(0, np.float64), f"{name}.step") if "step" in names else None
         self.grads = [p.leaf.grad for p in parameters if p.leaf is not None]
         first = options.get("initial_accumulator_value", 0.0)
         check_number("initial_accumulator_value", first, [dtype])
@@ -95,9 +103,13 @@ class Group:
 
     def _counted(self, cell: Cell) -> Any:
         """The number of this step, which becomes an operand: the last of the hyperparameters."""
-        count = ops.add(cell.read(), 1.0)
-        self.operands[len(self.hyper)] = count if self.wide == count.dtype else ops.cast(count, self.wide)
+        count, self.operands[len(self.hyper)] = self.numbered(cell)
         return count
+
+    def numbered(self, cell: Cell) -> tuple[Any, Any]:
+        """The number of the next step, as it is counted and as the op takes it."""
+        count = ops.add(cell.read(), 1.0)
+        return count, count if self.wide == count.dtype else ops.cast(count, self.wide)
 
     def _stale(self) -> bool:
         """The quick look before each step: is any gradient not as it was when the lists were made?"""
@@ -118,7 +130,7 @@ class Group:
     def _rebuild(self, kinds: list[Any]) -> None:
         every = list(zip(self.parameters, self.grads, self.slots, kinds, strict=True))
         for p, _, _, kind in every:
-            self._check(p, *kind)
+            self.check(p, *kind)
         self.kinds = kinds
         chosen = [(p, grad, slots) for p, grad, slots, (dtype, *_) in every if dtype is not None]
         self.written = [cell for p, _, slots in chosen for cell in (p, *slots)]
@@ -126,7 +138,7 @@ class Group:
         self.operands = [*shared, *[cell for p, grad, slots in chosen for cell in (p, grad, *slots)]]
         self.size = sum(math.prod(p.read().shape) for p, _, _ in chosen)
 
-    def _check(self, parameter: Cell, dtype: Any, shape: Any, place: str) -> None:
+    def check(self, parameter: Cell, dtype: Any = None, shape: Any = None, place: str | None = None) -> None:
         """A step computes in the dtype and on the device of the optimiser's state and keeps every shape."""
         value, name = parameter.read(), parameter.name or "without a name"
         device = value.aval.device
@@ -165,4 +177,4 @@ def _expected(grad: Cell, value: Any, kind: Any) -> tuple[Any, ...]:
 
 def _slot(parameter: Cell, name: str, first: float) -> Cell:
     value = parameter.read()
-    return Cell(full_like(value, first), f"{parameter.name}.{name}" if parameter.name else name)
+    return Slot(full_like(value, first), f"{parameter.name}.{name}" if parameter.name else name)

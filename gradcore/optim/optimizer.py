@@ -11,6 +11,7 @@ from gradcore.core.op import Op
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
 from gradcore.ops.optimizers import slots_of
+from gradcore.optim.fused import backward_and_step
 from gradcore.optim.group import Group, computing
 from gradcore.optim.hyper import Hyper, ParamGroup, pair
 
@@ -121,6 +122,36 @@ class Optimizer:
             ready[0].step()
         elif ready:
             _step_together(ready)
+
+    def backward_and_step(self, loss: Tensor, gradient: Any = None) -> None:
+        """What `loss.backward()`, `step()` and `zero_grad()` do, bit for bit, in less memory.
+
+        Each parameter is changed, and its gradient freed, as soon as the backward pass has left the last op that reads
+        the parameter.  So the gradients are never all there at once.  What needs them all, such as clipping by their
+        common norm or looking for an infinity before the step, needs `backward()` and `step()`.
+
+        A gradient that is there already (of other batches, by `backward()`) is added first.  Leaves that are no
+        parameters of this optimiser get their `.grad` as from `backward()`.  Inside a checkpoint the old value of a
+        parameter stays until the backward pass has left the checkpoint, since it may be computed again.
+
+        Args:
+            loss: what to differentiate.
+            gradient: the cotangent, a Tensor or array of the shape of `loss`; 1 by default, where there is one element.
+
+        Raises:
+            AssignedError, GraphFreedError: the graph cannot be gone through; nothing has changed then.
+            GradcoreError: nothing is recorded, or the gradient does not fit.
+            DeviceError, TypeError, ValueError: as `step`.
+            MemoryError: some parameters may have taken their step; a note says how many.
+
+        Example:
+            >>> import gradcore as gc
+            >>> w = gc.nn.Parameter([1.0])
+            >>> gc.optim.SGD([w], lr=0.25).backward_and_step((w * w).sum())
+            >>> float(w), w.grad
+            (0.5, None)
+        """
+        backward_and_step(self._by_dtype, loss, gradient)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

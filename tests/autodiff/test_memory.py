@@ -246,3 +246,19 @@ def test_a_deep_chain_under_grad():
         return x
 
     assert float(gc.grad(f)(np.array(2.0))) == 1
+
+
+def test_a_second_backward_adds_in_place_unless_somebody_holds_the_gradient():
+    x = gc.tensor(np.ones(100_000, np.float32), requires_grad=True)
+    (x * 2).sum().backward()
+    array = weakref.ref(x.grad.data)
+    held = x.grad
+    (x * 3).sum().backward()
+    assert float(held[0]) == 2 and float(x.grad[0]) == 5 and x.grad.data is not array()
+    del held
+    before = id(x.grad.data)
+    (x * 4).sum().backward()
+    assert float(x.grad[0]) == 9 and id(x.grad.data) == before
+    view = x.grad.numpy()
+    (x * 5).sum().backward()
+    assert view[0] == 9 and float(x.grad[0]) == 14

@@ -128,3 +128,11 @@ def test_running_out_of_memory_is_one_line(gradcore: Gradcore) -> None:
     (line,) = done.err.splitlines()
     assert "ran out of memory" in line
     assert gradcore("train", "wine", "--device", "cuda", "--epochs", 1, "--quiet") == (0, "", "")
+
+
+def test_profile(gradcore: Gradcore, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    assert gradcore("profile", "digits", "--device", "cuda", "--depth", 2, "--json", path, "--quiet") == (0, "", "")
+    found = json.loads(path.read_text())
+    assert found["device"] == "cuda:0"
+    assert found["peak"] == sum(holder["bytes"] for holder in found["holders_at_peak"]) <= found["peak_reserved"]

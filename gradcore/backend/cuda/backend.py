@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from gradcore.backend.base import backend_number, register_arrays
-from gradcore.backend.cuda import elementwise, gemm, multi_tensor, reduction, scatter, transfers
+from gradcore.backend.base import Block, MemoryWatcher, backend_number, register_arrays
+from gradcore.backend.cuda import accounting, elementwise, gemm, multi_tensor, reduction, scatter, transfers
 from gradcore.backend.cuda.errors import compiler_error, out_of_memory
 from gradcore.backend.cuda.loader import device_count
 from gradcore.backend.cuda.plans import TICKETS, run_plan
@@ -128,6 +129,15 @@ class CudaBackend:
 
     def fetch(self, array: Any) -> Any:
         return self._guarded("numpy", cupy.asnumpy, (array,), (array,))
+
+    def block_of(self, array: Any) -> Block | None:
+        return accounting.block_of(self.index, array)
+
+    def watched(self, watcher: MemoryWatcher) -> AbstractContextManager[Any]:
+        return accounting.Watch(self.index, watcher)
+
+    def reserved(self) -> int | None:
+        return accounting.reserved(self.index)
 
     def philox(self, key: Any, count: int) -> Any:
         words = cupy.empty(count, np.uint64)

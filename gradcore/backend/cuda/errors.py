@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from gradcore.backend.cuda.memory import stats
-from gradcore.backend.device import KernelError, OutOfMemoryError
+from gradcore.backend.device import KernelError, OutOfMemoryError, largest_holders
 
 
 def out_of_memory(name: str, index: int, error: Any) -> OutOfMemoryError:
     """What to raise in place of CuPy's error."""
-    held = stats(index)
+    held, holders = stats(index), largest_holders(f"cuda:{index}")
     return OutOfMemoryError(
         f"cuda:{index} ran out of memory in '{name}': {error}; {_mebibytes(held.in_use)} are in use, "
         f"{_mebibytes(held.reserved)} are held, the limit is {_mebibytes(held.limit)}. Use a smaller batch, let go of "
         "tensors that are not needed (`del loss`), or compute in float16; gradcore.cuda.memory_stats() says what is in "
-        "use, gradcore.cuda.set_memory_limit() changes a limit that was set"
+        "use, gradcore.cuda.set_memory_limit() changes a limit that was set" + (f"\n{holders}" if holders else "")
     )
 
 

@@ -1,0 +1,44 @@
+"""Sizes as text, and text as sizes."""
+
+from __future__ import annotations
+
+import re
+
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+UNITS |= {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def size_text(count: int) -> str:
+    """Bytes in a unit that a person reads easily.
+
+    Example:
+        >>> size_text(512), size_text(200 * 2**20)
+        ('512 B', '200.0 MiB')
+    """
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if count >= UNITS[unit]:
+            return f"{count / UNITS[unit]:,.1f} {unit}"
+    return f"{count} B"
+
+
+def parse_size(size: int | str) -> int:
+    """A number of bytes, which may be written with a unit.
+
+    Raises:
+        TypeError: it is neither a whole number nor text.
+        ValueError: the text is no size, or the size is negative.
+
+    Example:
+        >>> parse_size("200 MiB"), parse_size("1.5 kB"), parse_size(64)
+        (209715200, 1500, 64)
+    """
+    if isinstance(size, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", size)
+        if not found or found[2] not in UNITS:
+            raise ValueError(f"a size is a number and a unit ({', '.join(UNITS)}), got {size!r}")
+        return int(float(found[1]) * UNITS[found[2]])
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"a size must be an int (bytes) or text such as '200 MiB', got {type(size).__name__}")
+    if size < 0:
+        raise ValueError(f"a size must not be negative, got {size}")
+    return size
