@@ -106,9 +106,15 @@ class Jax(Peer):
 
 
 class TorchLinalg:
-    """Of positive definite matrices; `torch.linalg.det` and `slogdet` are wrong (vmap of jvp) or NaN (second order)."""
+    """Of positive definite matrices.
 
-    cholesky, inv, solve = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv, torch.linalg.solve))
+    `torch.linalg.solve` loses a term (jvp of jvp), `det` and `slogdet` are wrong (vmap of jvp) or NaN (second order).
+    """
+
+    cholesky, inv = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv))
+
+    def solve(self, a: Any, b: Any) -> Any:
+        return torch.linalg.inv(a) @ b
 
     def slogdet(self, a: Any) -> Any:
         logs = torch.log(torch.diagonal(torch.linalg.cholesky(a), dim1=-2, dim2=-1))
