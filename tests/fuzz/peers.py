@@ -106,30 +106,30 @@ class Jax(Peer):
 
 
 class TorchLinalg:
-    """Of positive definite matrices.
+    """Of positive definite matrices, in float64: PyTorch cannot multiply by its own tangents of another dtype.
 
     `torch.linalg.solve` loses a term (jvp of jvp), `det` and `slogdet` are wrong (vmap of jvp) or NaN (second order).
     """
 
-    cholesky, inv = map(staticmethod, (torch.linalg.cholesky, torch.linalg.inv))
+    def cholesky(self, a: Any) -> Any:
+        return torch.linalg.cholesky(a.double()).to(a.dtype)
+
+    def inv(self, a: Any) -> Any:
+        return torch.linalg.inv(a.double()).to(a.dtype)
 
     def solve(self, a: Any, b: Any) -> Any:
-        return torch.linalg.inv(a) @ b
+        return (torch.linalg.inv(a.double()) @ b.double()).to(a.dtype)
 
     def slogdet(self, a: Any) -> Any:
-        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a), dim1=-2, dim2=-1))
-        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1)
+        logs = torch.log(torch.diagonal(torch.linalg.cholesky(a.double()), dim1=-2, dim2=-1))
+        return torch.ones_like(logs[..., 0]), 2 * logs.sum(-1).to(a.dtype)
 
     def det(self, a: Any) -> Any:
         return torch.exp(self.slogdet(a)[1])
 
 
 class Torch(Peer):
-    """PyTorch has other names and other keywords for most of it.
-
-    It computes all of a program in float64: under transforms its zero tangents of float32 scalars are float64, which
-    half of its functions then refuse.
-    """
+    """PyTorch has other names and other keywords for most of it; its zero tangents of float32 scalars are float64."""
 
     same_dtypes = False
     linalg = TorchLinalg()
@@ -139,6 +139,7 @@ class Torch(Peer):
     less, greater_equal = map(staticmethod, (torch.less, torch.greater_equal))
     power, expand_dims, transpose = map(staticmethod, (torch.pow, torch.unsqueeze, torch.permute))
     arctan2, relu = map(staticmethod, (torch.arctan2, torch.relu))
+    constant = staticmethod(torch.tensor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name) if hasattr(torch, name) else getattr(F, name)
@@ -150,10 +151,7 @@ class Torch(Peer):
         return x.detach().numpy(force=True)
 
     def cast(self, x: Any, dtype: Any) -> Any:
-        return x.to(torch.float64 if np.dtype(dtype).kind == "f" else TORCH_DTYPES[np.dtype(dtype)])
-
-    def constant(self, x: Any) -> Any:
-        return torch.tensor(np.float64(x) if x.dtype.kind == "f" else x)
+        return x.to(TORCH_DTYPES[np.dtype(dtype)])
 
     def stop_gradient(self, x: Any) -> Any:
         return x.detach()
@@ -234,7 +232,16 @@ class Torch(Peer):
     def layer_norm(self, x: Any) -> Any:
         return F.layer_norm(x, x.shape[-1:])
 
-    # products
+    # products: of matrices, theirs refuse the float64 tangents that they make
+
+    def matmul(self, x: Any, y: Any) -> Any:
+        return torch.matmul(x.double(), y.double()).to(x.dtype)
+
+    def tensordot(self, x: Any, y: Any, axes: int) -> Any:
+        return torch.tensordot(x.double(), y.double(), axes).to(x.dtype)
+
+    def einsum(self, subscripts: str, x: Any, y: Any) -> Any:
+        return torch.einsum(subscripts, x.double(), y.double()).to(x.dtype)
 
     def outer(self, x: Any, y: Any) -> Any:
         return x.ravel()[:, None] * y.ravel()
