@@ -189,7 +189,7 @@ def holders(device: Device | str = "cpu") -> list[Holder]:
     Example:
         >>> import gradcore as gc
         >>> model = gc.nn.Linear(1000, 300)
-        >>> [str(holder) for holder in gc.memory.holders() if holder.name == "weight"]
+        >>> [str(holder) for holder in gc.memory.holders() if holder.shape == (300, 1000)]
         ['1.1 MiB parameter weight float32[300, 1000]']
     """
     backend = backend_on(device)
