@@ -34,7 +34,7 @@ ALONE = {
     "cond": "in test_transforms",
     **dict.fromkeys(["eye", "linspace", "zeros_like", "ones_like", "full_like"], "has no gradient"),
     "straight_through": "neither has it",
-    "to_device": "changes no number",
+    **dict.fromkeys(["to_device", "name"], "changes no number"),
     "mse": "is mse_loss",
     "logsigmoid": "is log_sigmoid",
 }

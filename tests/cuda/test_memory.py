@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc as collector
+
 import cupy
 import numpy as np
 import pytest
@@ -12,6 +14,11 @@ from gradcore.core.errors import DeviceError, OutOfMemoryError
 
 UNIT = 512  # CuPy's pool rounds up to this
 MEBI = 2**20
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_of_other_tests():
+    collector.collect()
 
 
 @pytest.fixture
