@@ -223,26 +223,27 @@ def walk(
     add: Callable[[Any, Any], Any],
     free: bool = True,
     raw: bool = False,
-    since: int = 0,
     grads: dict[Any, Any] | None = None,
 ) -> dict[Any, Any]:
     """Propagate cotangents from `seeds` (node, cotangent) to the leaves.
 
     Returns the sum of cotangents per leaf.  With `free`, each record lets its saved values go as it is passed.  With
-    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Records older
-    than the serial `since` are leaves too.  Cotangents are collected in `grads`, if that is given.
+    `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Cotangents are
+    collected in `grads`, if that is given.
     """
     pull = _watched(pull) if state.hooks else pull
     grads = {} if grads is None else grads
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
-    regions: set[ref[Region]] = set()  # of which values were computed again; they die as the walk passes them
+    regions: list[ref[Region]] = []  # of which values were computed again; they die as the walk passes them
     for node, g in seeds:
-        _deposit(grads, waiting, node, g, add)
+        if type(node) is Record and node not in grads:
+            grads[node] = g
+            heappush(waiting, (-node.serial, node))
+        else:
+            _deposit(grads, waiting, node, g, add)
     try:
         while waiting:
-            number, record = heappop(waiting)
-            if -number < since:
-                break
+            record = heappop(waiting)[1]
             g = grads.pop(record)
             full: Any = record if type(record.saved) is tuple else _filled(record, regions)
             try:
@@ -278,12 +279,13 @@ def walk(
     return grads
 
 
-def _filled(record: Record, regions: set[ref[Region]]) -> Record:
+def _filled(record: Record, regions: list[ref[Region]]) -> Record:
     """A copy of a record that has no saved values now, or no more: with those that its region computes again."""
     kept: Any = record.saved
     if kept is FREED:
         raise freed(record)
-    regions.add(ref(kept.region.root()))
+    if kept.values is None:
+        regions.append(ref(kept.region.root()))
     return record.with_saved(kept.take())
 
 

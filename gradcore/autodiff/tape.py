@@ -176,7 +176,8 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             "(create_graph) nest gradcore.grad(f), to pull back several times (retain_graph) use gradcore.vjp(f, x)"
         )
     seed = seed_of(tensor, gradient)
-    accumulate(tensor, walk(((tensor.node, seed),), pull_base, add_base, raw=is_raw(seed)))
+    raw = type(seed) is np.ndarray and not switch.busy  # as `is_raw`, without a call
+    accumulate(tensor, walk(((tensor.node, seed),), pull_base, add_base, True, raw))
 
 
 def is_raw(seed: Any) -> bool:

@@ -8,6 +8,7 @@ changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from time import perf_counter
 from typing import Any
@@ -238,6 +239,22 @@ class _Measured:
         return self._beyond(start)[0], grads
 
 
+class _LeftStageError(Exception):
+    """The walk has left the stage."""
+
+
+class _OfStage(dict[Any, Any]):
+    """What a walk collects that ends at records older than the stage: tensors from outside that need gradients."""
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+
+    def pop(self, record: Any) -> Any:  # type: ignore[override]
+        if record.serial < self.since:
+            raise _LeftStageError
+        return super().pop(record)
+
+
 def _backward(
     nodes: Sequence[Any], cotangents: list[Any], since: int, shared: list[tuple[Any, Any]] | None = None
 ) -> dict[Any, Any]:
@@ -251,7 +268,10 @@ def _backward(
             if node is not None:
                 yield node, g
 
-    return walk(seeds(), pull_base, add_base, since=since)
+    grads = _OfStage(since)
+    with suppress(_LeftStageError):
+        walk(seeds(), pull_base, add_base, grads=grads)
+    return grads
 
 
 def _wanting(y: Any) -> Any:
