@@ -214,7 +214,7 @@ ELEMENTWISE = [
     Instruction("reciprocal", lambda lib, x: 1 / (x * x + 0.5), number),
     Instruction("cube", lambda lib, x: x**3, below(4), promotion="common"),
     Instruction("clip", lambda lib, x: lib.clip(x, -0.5, 0.5), apart(-0.5, 0.5)),
-    Instruction("affine", lambda lib, x: 2 - x * 0.5, number, promotion="common"),
+    Instruction("affine", lambda lib, x: 2 - x * 0.5, number),
     Instruction("float32", lambda lib, x: lib.cast(x, "float32"), number, promotion="none"),
     Instruction("float64", lambda lib, x: lib.cast(x, "float64"), number, promotion="none"),
 ]

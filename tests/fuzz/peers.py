@@ -229,8 +229,9 @@ class Torch(Peer):
     def sort(self, x: Any, axis: int) -> Any:
         return torch.sort(x, axis)[0]
 
-    def layer_norm(self, x: Any) -> Any:
-        return F.layer_norm(x, x.shape[-1:])
+    def layer_norm(self, x: Any) -> Any:  # theirs is wrong under jvp of jvp
+        centred = x - x.mean(-1, keepdim=True)
+        return centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + 1e-5)
 
     # products: of matrices, theirs refuse the float64 tangents that they make
 
