@@ -91,12 +91,11 @@ class Tape:
 
 def must_expand(op: Op, nodes: Sequence[Any]) -> bool:
     """A fused op without a vjp of its own is differentiated through its meaning."""
-    no_rule = op.vjp is None and op.vjp_op is None
-    return no_rule and op.meaning is not None and any(node is not None for node in nodes)
+    return op.vjp is None and op.vjp_op is None and op.meaning is not None and any(nodes)
 
 
 def _differentiable(nodes: Sequence[Any], outs: Sequence[Any]) -> bool:
-    return any(node is not None for node in nodes) and any(o.dtype.kind == "f" for o in outs)
+    return any(nodes) and any([out.dtype.kind == "f" for out in outs])  # noqa: C419 - cheaper
 
 
 def _restore(op: Op, outs: tuple[Any, ...]) -> Any:
@@ -114,21 +113,23 @@ class Recorder:
 
     def process(self, op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
         nodes = self._nodes(op, args)
-        if must_expand(op, nodes):
+        if nodes and must_expand(op, nodes):
             return op.meaning(*args, *params)  # type: ignore[misc]
         values = [lower(arg) for arg in args]
         outs = perform(op, values, params)
         tensors = [Tensor(out) for out in outs]
-        if _differentiable(nodes, outs):
+        if nodes and _differentiable(nodes, outs):
             record = make_record(op, params, nodes, values, outs, user_frame(), self.depth)
             for tensor, node in zip(tensors, nodes_of(record), strict=False):
                 tensor.node = node
         return _restore(op, tuple(tensors))
 
     def _nodes(self, op: Op, args: Sequence[Any]) -> list[Any]:
-        if not state.recording:
-            return [None] * len(args)
-        return [arg.node if isinstance(arg, Tensor) and op.can_differentiate(i) else None for i, arg in enumerate(args)]
+        """Of each operand; [] where nothing is recorded."""
+        nodes = [arg.node if isinstance(arg, Tensor) else None for arg in args]
+        if not any(nodes) or not state.recording:
+            return []
+        return [node if op.can_differentiate(i) else None for i, node in enumerate(nodes)]
 
 
 Permanent.interpreter = Recorder()

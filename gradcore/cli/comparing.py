@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gradcore import random
+from gradcore.backend.sizes import parse_size, size_text
 from gradcore.cli.output import CommandError
 from gradcore.memory import (
     BudgetError,
@@ -25,7 +26,6 @@ from gradcore.memory import (
     sqrt_plan,
 )
 from gradcore.memory.chain import Chain
-from gradcore.memory.sizes import parse_size, size_text
 from gradcore.memory.tables import table
 
 if TYPE_CHECKING:

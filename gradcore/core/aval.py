@@ -92,6 +92,8 @@ class Aval:
 
 def aval_of(value: Any) -> Aval:
     """The Aval of an array, a Tensor, a graph variable or a Python scalar."""
+    if type(value) is np.ndarray:
+        return _numpy_aval(value)
     if isinstance(value, Aval):
         return value
     known = getattr(value, "aval", None)
@@ -102,7 +104,16 @@ def aval_of(value: Any) -> Aval:
     return array_aval(value)
 
 
+def _numpy_aval(array: Any) -> Aval:
+    """Made a million times in a training run, so without a call of `__init__`."""
+    aval = object.__new__(Aval)
+    aval.shape, aval.dtype, aval.weak, aval.device = array.shape, array.dtype, False, "cpu"
+    aval.strides = None if array.flags.c_contiguous else array.strides
+    return aval
+
+
 def array_aval(array: Any) -> Aval:
+    if type(array) is np.ndarray:
+        return _numpy_aval(array)
     strides = None if array.flags.c_contiguous else array.strides
-    device = "cpu" if type(array) is np.ndarray else backend_of(array).name
-    return Aval(array.shape, array.dtype, device=device, strides=strides)
+    return Aval(array.shape, array.dtype, device=backend_of(array).name, strides=strides)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradcore.backend import NUMPY, Backend, backend_of
 from gradcore.core.bind import as_tuple
 from gradcore.core.errors import DeviceError
@@ -16,14 +18,16 @@ SCALARS = (bool, int, float)
 
 def evaluate(op: Op, values: Sequence[Any], params: tuple[Any, ...], out: Any = None) -> Any:
     """The outputs of `op` as raw arrays, new ones or `out`; hooks of this thread are told."""
-    arrays = [value for value in values if not isinstance(value, SCALARS)]
-    backend = backend_of(arrays[0])
-    if backend is not NUMPY or any(type(array) is not type(arrays[0]) for array in arrays):
-        backend = place_of(op, values)
-    for hook in state.hooks:
+    backend: Backend = NUMPY
+    for value in values:
+        if type(value) is not np.ndarray and not isinstance(value, SCALARS):
+            backend = place_of(op, values)
+            break
+    hooks = state.hooks
+    for hook in hooks:
         hook.before(op, values, params)
     outputs = backend.run(op, out, values, params)
-    for hook in state.hooks:
+    for hook in hooks:
         hook.after(op, values, params, as_tuple(outputs))
     return outputs
 

@@ -154,12 +154,11 @@ class CpuAccount(Account):
     _traced = 0  # the peak of somebody's `tracemalloc` before an op
 
     def meet(self, array: Any, label: Label) -> AnyHeld | None:
-        if id(array) in self._blocks:
-            return self._blocks[id(array)]  # type: ignore[no-any-return]
+        known = self.find(array)
+        if known is not None:
+            return known
         if array.base is not None:
             array = self.backend.block_of(array).owner  # type: ignore[union-attr]
-            if id(array) in self._blocks:
-                return self._blocks[id(array)]  # type: ignore[no-any-return]
         held = HeldArray(array, self._died)
         held.size, held.shape, held.dtype, held.label = array.nbytes, array.shape, array.dtype, label
         held.key = id(array)
@@ -167,6 +166,10 @@ class CpuAccount(Account):
         if self.live > self.peak:
             self.peak = self.live
         return held
+
+    def find(self, array: Any) -> AnyHeld | None:
+        known = self._blocks.get(id(array))
+        return known if known is not None or getattr(array, "base", None) is None else super().find(array)
 
     def _died(self, held: Any) -> None:
         key = held.key

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gradcore.autodiff.regions import Region, opened
+from gradcore.backend.sizes import parse_size, size_text
 from gradcore.core.state import switch
 from gradcore.core.tensor import Tensor
 from gradcore.core.trees import flatten
@@ -16,7 +17,6 @@ from gradcore.memory.peak import peak_of, time_of
 from gradcore.memory.plan import best_plan
 from gradcore.memory.revolve import revolve_plan
 from gradcore.memory.schedule import Action, Plan, actions, extra_steps, saved_plan, text
-from gradcore.memory.sizes import parse_size, size_text
 
 
 class Chain:

@@ -12,10 +12,10 @@ import numpy as np
 from gradcore.autodiff.record import Record
 from gradcore.autodiff.regions import Kept, Region, Step
 from gradcore.backend import Device, backend_on, is_cupy
+from gradcore.backend.sizes import size_text
 from gradcore.core.cell import Cell, Leaf
 from gradcore.core.state import describe_site
 from gradcore.core.tensor import Tensor, Traced
-from gradcore.memory.sizes import size_text
 
 
 class Label(NamedTuple):

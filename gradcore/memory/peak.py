@@ -13,9 +13,9 @@ from itertools import repeat
 from operator import itemgetter
 from typing import NamedTuple
 
+from gradcore.backend.sizes import size_text
 from gradcore.memory.costs import Costs, StageCosts
 from gradcore.memory.schedule import Plan, check_plan, first_stage, last_stage, walk
-from gradcore.memory.sizes import size_text
 
 
 class Event(NamedTuple):

@@ -6,7 +6,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcore.memory.sizes import size_text
+from gradcore.backend.sizes import size_text
 
 if TYPE_CHECKING:
     from gradcore.memory.report import Profile

@@ -9,12 +9,12 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
+from gradcore.backend.sizes import parse_size, size_text
 from gradcore.core.errors import GradcoreError
 from gradcore.memory.costs import Costs, check_costs
 from gradcore.memory.fronts import Fronts
 from gradcore.memory.peak import peak_event, peak_of, time_of
 from gradcore.memory.schedule import Action, Plan, actions, saved_plan
-from gradcore.memory.sizes import parse_size, size_text
 
 
 class BudgetError(GradcoreError, ValueError):

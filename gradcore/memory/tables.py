@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradcore.backend.sizes import size_text
 from gradcore.memory.owners import Holder
-from gradcore.memory.sizes import size_text
 
 if TYPE_CHECKING:
     from gradcore.memory.report import Profile

@@ -66,10 +66,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Any:
 
 def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     """The general path of every op: any operands, any interpreter."""
-    operands = [as_operand(arg, op.name) for arg in args]
-    if any(isinstance(arg, np.generic) for arg in args):
-        operands = _beside(op, args, operands)
-    operands = promote(op, operands)
+    operands = args if _have_met(op, args) else _meeting(op, args)
     try:
         result = bind(op, operands, params)
     except (ValueError, TypeError, OverflowError) as error:
@@ -78,6 +75,22 @@ def bind_general(op: Op, args: Sequence[Any], params: tuple[Any, ...]) -> Any:
     if not op.multiple or op.visible < 0:
         return result
     return result[0] if op.visible == 1 else result[: op.visible]
+
+
+def _have_met(op: Op, args: Sequence[Any]) -> bool:
+    """Are they tensors of one floating dtype, and none of them a condition?  Then nothing is left to convert."""
+    dtype = args[0].dtype if args and isinstance(args[0], Tensor) else None
+    if dtype is None or dtype.kind != "f" or (op.differentiable is not None and op.family is Family.ELEMENTWISE):
+        return False
+    return all([isinstance(arg, Tensor) and arg.dtype is dtype for arg in args])  # noqa: C419 - cheaper
+
+
+def _meeting(op: Op, args: Sequence[Any]) -> list[Any]:
+    """Operands for `bind`, from anything that the op accepts."""
+    operands = [as_operand(arg, op.name) for arg in args]
+    if any(isinstance(arg, np.generic) for arg in args):
+        operands = _beside(op, args, operands)
+    return promote(op, operands)
 
 
 def _beside(op: Op, args: Sequence[Any], operands: list[Any]) -> list[Any]:

@@ -17,8 +17,10 @@ MEBI = 2**20
 
 
 @pytest.fixture(autouse=True)
-def no_garbage_of_other_tests():
+def nothing_left_of_other_tests():
+    """Neither garbage nor blocks that wait for another stream: those go back at the next allocation, uncounted here."""
     collector.collect()
+    memory.reclaim()
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_limits(limited, limit, size):
 
 @pytest.mark.parametrize("limit", ["much", "-1 GiB", -5, 1.5, 0, "1.2.3 MB"])
 def test_limits_that_are_none(limit):
-    with pytest.raises(ValueError, match=r"number of bytes, a share such as 0\.5, or words such as '4 GiB'"):
+    with pytest.raises(ValueError, match=r"number of bytes|not be negative|such as '4 GiB', or a share"):
         gc.cuda.set_memory_limit(limit)
 
 

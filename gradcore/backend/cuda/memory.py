@@ -6,7 +6,6 @@ then on `allocate` stands before the pool and gives out blocks of type `Storage`
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections import deque
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cupy
+
+from gradcore.backend.sizes import parse_size
 
 OutOfMemory = cupy.cuda.memory.OutOfMemoryError
 Key = tuple[int, int]  # a stream: number of its device, and its pointer
@@ -165,24 +166,20 @@ def reset_peak(device: int) -> None:
 def set_limit(device: int, size: int | float | str | None) -> None:
     """Let the pool hold no more than this."""
     with cupy.cuda.Device(device) as where:
-        _pool().set_limit(_bytes(size, where.mem_info[1]))
+        _pool().set_limit(_limit(size, where.mem_info[1]))
 
 
-UNITS = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def _bytes(size: int | float | str | None, total: int) -> int:
-    """A number of bytes, from that, from a share of all, or from words such as "4 GiB"; 0 for no limit."""
+def _limit(size: int | float | str | None, total: int) -> int:
+    """A number of bytes, from a size or a share of all; 0 for no limit."""
     if size is None:
         return 0
-    if isinstance(size, str):
-        found = re.fullmatch(r"(\d+|\d*\.\d+) *([kmg]i?b)?", size.strip().lower())
-        size = int(float(found[1]) * UNITS[found[2] or ""]) if found else -1
-    elif isinstance(size, float):
-        size = int(size * total) if size <= 1 else -1
-    if size <= 0:
-        raise ValueError("a memory limit is a number of bytes, a share such as 0.5, or words such as '4 GiB'")
-    return size
+    if isinstance(size, float):
+        found = int(size * total) if size <= 1 else 0
+    else:
+        found = parse_size(size)
+    if found <= 0:
+        raise ValueError(f"a memory limit is a size such as '4 GiB', or a share above 0 and up to 1.0, not {size!r}")
+    return found
 
 
 def empty_cache(device: int) -> None:

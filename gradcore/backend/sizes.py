@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-UNITS |= {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_FACTORS = {"": 1} | {unit.lower(): factor for unit, factor in UNITS.items()}
 
 
 def size_text(count: int) -> str:
@@ -22,7 +23,7 @@ def size_text(count: int) -> str:
 
 
 def parse_size(size: int | str) -> int:
-    """A number of bytes, which may be written with a unit.
+    """A number of bytes; text may have a unit, in capitals or not.
 
     Raises:
         TypeError: it is neither a whole number nor text.
@@ -33,10 +34,11 @@ def parse_size(size: int | str) -> int:
         (209715200, 1500, 64)
     """
     if isinstance(size, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*", size)
-        if not found or found[2] not in UNITS:
-            raise ValueError(f"a size is a number and a unit ({', '.join(UNITS)}), got {size!r}")
-        return int(float(found[1]) * UNITS[found[2]])
+        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", size)
+        factor = _FACTORS.get(found[2].lower()) if found else None
+        if not found or factor is None:
+            raise ValueError(f"a size is a number of bytes, or has a unit ({', '.join(UNITS)}), got {size!r}")
+        return int(float(found[1]) * factor)
     if not isinstance(size, int) or isinstance(size, bool):
         raise TypeError(f"a size must be an int (bytes) or text such as '200 MiB', got {type(size).__name__}")
     if size < 0:
