@@ -16,10 +16,15 @@ gradient is recorded or not.  For `mul` it reads:
                 if n0 is None and n1 is None: return t
                 t.node = r = new(Record); r.saved = (x0, x1); ...
                 return t
+        if switch.busy: return watched(a, b)
         return slow((a, b), ())
 
-Everything else goes to `slow`.  A generated function replaces the code of the stub that users imported, so the name
-`gradcore.mul` and the method `Tensor.__mul__` need no second look-up.
+`watched` is the same function once more, for when something unusual is open.  Most of that (`no_grad`, hooks, transforms
+of other operands or threads) changes little: hooks are told, and under `no_grad` there is no record.  Only in a capture
+or in a checkpoint region does it give up.  Everything else goes to `slow`.
+
+A generated function replaces the code of the stub that users imported, so the name `gradcore.mul` and the method
+`Tensor.__mul__` need no second look-up.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cache
 from itertools import product
 from types import CodeType, FunctionType
@@ -37,7 +43,7 @@ import numpy as np
 from gradcore.autodiff.record import Pull, Record
 from gradcore.backend import NUMPY
 from gradcore.core.op import Mask, Op
-from gradcore.core.state import INTERNAL, next_serial, switch
+from gradcore.core.state import INTERNAL, next_serial, state, switch
 from gradcore.core.tensor import Tensor
 
 Slow = Callable[[tuple[Any, ...], tuple[Any, ...]], Any]
@@ -46,6 +52,7 @@ COMMON = {
     "Tensor": Tensor,
     "Record": Record,
     "switch": switch,
+    "state": state,
     "ndarray": np.ndarray,
     "asarray": np.asarray,
     "F32": np.dtype(np.float32),
@@ -70,7 +77,10 @@ class Eager:
         slow: everything that the short cut does not cover.
         scalars: operands may be Python scalars.
         weak_ok: `call` takes Python scalars as they are.
+        watched: is this the function for when something unusual is open?
     """
+
+    watched = False
 
     def __init__(
         self,
@@ -86,7 +96,14 @@ class Eager:
         self.by_dtype = single is not double
         self.scalars, self.weak_ok = scalars, weak_ok
         self.wanted = [i for i in range(len(op.inputs)) if op.can_differentiate(i)]
-        self.namespace: dict[str, Any] = {**COMMON, "call": single, "call64": double, "slow": slow}
+        self.namespace: dict[str, Any] = {**COMMON, "call": single, "call64": double, "slow": slow, "op": op}
+        twin = generate(self._twin, f"{op.name}, watched", (*op.inputs, *op.params), op.doc)
+        self.namespace["watched"] = twin
+
+    def _twin(self) -> Eager:
+        twin = copy(self)
+        twin.watched = True
+        return twin
 
     def source(self) -> str:
         """The text of the generated function."""
@@ -95,10 +112,16 @@ class Eager:
     def _lines(self) -> Iterator[str]:
         op = self.op
         yield f"def {op.name}({', '.join((*op.inputs, *op.params))}):"
+        slow = f"return slow({_tuple(op.inputs)}, {_tuple(op.params)})"
+        if self.watched:
+            yield f"    if state.base is not None or state.regions: {slow}"
+            yield "    hooks = state.hooks"
         yield from self._case(dict.fromkeys(range(len(op.inputs)), "Tensor"))
         for numbers in self._scalar_places():
             yield from self._case({i: "scalar" if i in numbers else "Tensor" for i in range(len(op.inputs))})
-        yield f"    return slow({_tuple(op.inputs)}, {_tuple(op.params)})"
+        if not self.watched:
+            yield f"    if switch.busy: return watched({', '.join((*op.inputs, *op.params))})"
+        yield f"    {slow}"
 
     def _scalar_places(self) -> list[tuple[int, ...]]:
         """Which operands may be Python numbers, in the order of the tests."""
@@ -116,7 +139,8 @@ class Eager:
         numbers = [i for i, kind in kinds.items() if kind == "scalar"]
         tests = [f"type({inputs[i]}) is Tensor" for i in tensors]
         tests += [f"(type({inputs[i]}) is float or type({inputs[i]}) is int)" for i in numbers]
-        yield f"    if {' and '.join(tests)} and not switch.busy:"
+        tests += [] if self.watched else ["not switch.busy"]
+        yield f"    if {' and '.join(tests)}:"
         for i in tensors:
             yield f"        x{i} = {inputs[i]}.data"
         typed = [i for i in tensors if i in self.wanted]
@@ -142,16 +166,24 @@ class Eager:
         pad = "            "
         outs = ", ".join(f"y{j}" for j in range(self.op.outputs))
         call = f"(call if d is F32 else call64)({operands})" if self.by_dtype and recorded else f"call({operands})"
+        values = [name if i in numbers else f"x{i}" for i, name in enumerate(self.op.inputs)]
+        told = f"op, {_tuple(values)}, {_tuple(self.op.params)}"
+        results = _tuple([f"y{j}" for j in range(self.op.outputs)])
+        if self.watched:
+            yield f"{pad}for h in hooks: h.before({told})"
         yield f"{pad}try: {outs} = {call}"
         yield f"{pad}except Exception: return slow({_tuple(self.op.inputs)}, {_tuple(self.op.params)})"
         yield f"{pad}if type(y0) is not ndarray: y0 = asarray(y0)"
+        if self.watched:
+            yield f"{pad}for h in hooks: h.after({told}, {results})"
         if not recorded:
             yield f"{pad}return Tensor(y0)"
             return
         for i in recorded:
             yield f"{pad}n{i} = {self.op.inputs[i]}.node"
         yield f"{pad}t = new(Tensor); t.data = y0; t.node = None"
-        yield f"{pad}if {' and '.join(f'n{i} is None' for i in recorded)}: return t"
+        none = " and ".join(f"n{i} is None" for i in recorded)
+        yield f"{pad}if {none}{' or not state.recording' if self.watched else ''}: return t"
         yield f"{pad}t.node = r = new(Record)"
         yield f"{pad}f = getframe(1); code = f.f_code"
         yield f"{pad}while INTERNAL[code.co_filename]: f = f.f_back; code = f.f_code"
@@ -164,6 +196,8 @@ class Eager:
             yield f"{pad}{test}{self._record(needed)}"
         yield f"{pad}r.params = {_tuple(self.op.params)}; r.avals = {self._shapes(numbers)}"
         yield f"{pad}r.serial = serial(); r.code = code; r.offset = f.f_lasti"
+        if self.watched:
+            yield f"{pad}for h in hooks: h.recorded(r, {results})"
         yield f"{pad}return t"
 
     def _record(self, needed: set[int]) -> str:
@@ -206,7 +240,7 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
         filename = f"<gradcore op {name}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), namespace)
-        function.__code__ = namespace[name].__code__
+        function.__code__ = namespace[eager.op.name].__code__
         return function
 
     function: Any = FunctionType(_stub_code(name, signature), {"compile_self": compile_self}, name)

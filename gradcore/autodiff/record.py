@@ -130,13 +130,16 @@ def without_gaps(gs: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
 
 
 def _avals(record: Record, g: Any) -> tuple[Sequence[Aval], Sequence[Aval]]:
-    """Avals of operands and outputs; short-cut records keep shapes only, of operands that are like the output."""
+    """Avals of operands and outputs; short-cut records keep shapes only, of operands that are like the output.
+
+    Those of auxiliary outputs are not known there: a rule that reads one saves it.
+    """
     kept = record.avals
     if kept is not None and isinstance(kept[0], list):
         return kept[0], kept[1]
     like = aval_of(g)
     shapes = kept or (like.shape,) * len(record.pull.needed)
-    return [like.update(shape=s) for s in shapes], [like]
+    return [like.update(shape=s) for s in shapes], [like, *[None] * record.pull.op.aux]  # type: ignore[list-item]
 
 
 def _values(record: Record, g: Any) -> tuple[list[Any], list[Any]]:

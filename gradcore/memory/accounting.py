@@ -157,8 +157,10 @@ class CpuAccount(Account):
         known = self.find(array)
         if known is not None:
             return known
-        if array.base is not None:
-            array = self.backend.block_of(array).owner  # type: ignore[union-attr]
+        return self._count(array if array.base is None else self.backend.block_of(array).owner, label)  # type: ignore[union-attr]
+
+    def _count(self, array: Any, label: Label) -> HeldArray:
+        """Count an array that owns its memory."""
         held = HeldArray(array, self._died)
         held.size, held.shape, held.dtype, held.label = array.nbytes, array.shape, array.dtype, label
         held.key = id(array)
@@ -172,9 +174,8 @@ class CpuAccount(Account):
         return known if known is not None or getattr(array, "base", None) is None else super().find(array)
 
     def _died(self, held: Any) -> None:
-        key = held.key
-        if self._blocks.get(key) is held:
-            self.freed(key)
+        if self._blocks.get(held.key) is held:
+            self.freed(held.key)
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         self._meet_all(values, INPUT)
@@ -205,9 +206,13 @@ class CpuAccount(Account):
         self._meet_all(parts, self.label)
 
     def _meet_all(self, values: Sequence[Any], label: Label) -> None:
+        blocks = self._blocks
         for value in values:
-            if type(value) is np.ndarray and id(value) not in self._blocks:
-                self.meet(value, label)
+            if type(value) is np.ndarray and id(value) not in blocks:
+                if value.base is None:
+                    self._count(value, label)
+                else:
+                    self.meet(value, label)
 
 
 INPUT = Label("input")

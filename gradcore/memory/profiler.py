@@ -48,6 +48,7 @@ class Recorder(Hook):
         self._module_of: dict[int, str] = {}  # of records by serial
         self._hollow: set[int] = set()  # serials of those whose values a checkpoint computes again
         self._pulled: list[tuple[CodeType, int, str]] = []  # where the records were made that a backward pass is in
+        self._known: dict[int, tuple[CodeType, bool, str, str]] = {}  # code by id: is it ours? its phase, its module
         self._now: Any = None  # the site of the op that runs
         self._live = self._peak = 0
         self._start = 0.0
@@ -112,7 +113,7 @@ class Recorder(Hook):
             for array in raw((part,)):
                 held = self.account.meet(array, site.result)
                 if type(parent) is Leaf and held is not None and _is_free(held.label):
-                    held.label = site.result._replace(name=parent.grad.name)
+                    held.label = site.named(parent.grad.name)
 
     def _pull_site(self, op: str) -> Site:
         return self._site(op, "backward", *self._pulled[-1])
@@ -126,17 +127,21 @@ class Recorder(Hook):
 
     def _here(self) -> tuple[str, CodeType, int, str]:
         """The phase, the user's instruction and the module, from the frames between the op and the user's line."""
-        frame, phase, module = sys._getframe(2), "forward", ""
+        frame, phase, module = sys._getframe(2), "", ""
         while True:
-            code = frame.f_code
-            if code.co_name == "forward" and not module:
-                module = code.co_qualname.rpartition(".")[0]
-            if not INTERNAL[code.co_filename] or frame.f_back is None:
+            code, internal, at, inside = self._known.get(id(frame.f_code)) or self._look_at(frame.f_code)
+            module = module or inside
+            if not internal or frame.f_back is None:
                 break
-            if phase == "forward":
-                phase = PHASES.get(code.co_qualname, phase)
+            phase = phase or at
             frame = frame.f_back
-        return phase, code, frame.f_lasti, self.modules[-1] if self.modules else module
+        return phase or "forward", code, frame.f_lasti, self.modules[-1] if self.modules else module
+
+    def _look_at(self, code: CodeType) -> tuple[CodeType, bool, str, str]:
+        module = code.co_qualname.rpartition(".")[0] if code.co_name == "forward" else ""
+        found = code, INTERNAL[code.co_filename], PHASES.get(code.co_qualname, ""), module
+        self._known[id(code)] = found
+        return found
 
     def settle(self) -> None:
         """Name what lasts: parameters, gradients and slots that were assigned meanwhile."""

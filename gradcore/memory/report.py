@@ -25,7 +25,7 @@ class Site:
         count, bytes: how often it saved something, and how much.
     """
 
-    __slots__ = ("bytes", "code", "count", "module", "offset", "op", "phase", "result", "saved", "working")
+    __slots__ = ("_named", "bytes", "code", "count", "module", "offset", "op", "phase", "result", "saved", "working")
 
     def __init__(self, op: str, phase: str, code: CodeType, offset: int, module: str, made: str) -> None:
         self.op, self.phase, self.code, self.offset, self.module = op, phase, code, offset, module
@@ -33,6 +33,13 @@ class Site:
             Label(kind, "", op, code, offset, module) for kind in ("workspace", made, "saved activation")
         ]
         self.count = self.bytes = 0
+        self._named: dict[str, Label] = {}
+
+    def named(self, name: str) -> Label:
+        """The label of a result that has a name, as the gradient of a parameter has."""
+        if name not in self._named:
+            self._named[name] = self.result._replace(name=name)
+        return self._named[name]
 
     @property
     def line(self) -> str:

@@ -159,5 +159,5 @@ def test_a_sample_tells_the_peak_of_a_chain_with_slots() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match="stage 1 returned float, not a tensor"):
         measured_costs([gc.tanh, lambda x: 1.0], leaf(3))
-    with pytest.raises(ValueError, match=r"a number and a unit .* got 'half%'"):
+    with pytest.raises(ValueError, match=r"or has a unit .* got 'half%'"):
         checkpoint_chain([gc.tanh], budget="half%", sample=leaf(3))
