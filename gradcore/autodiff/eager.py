@@ -19,9 +19,9 @@ gradient is recorded or not.  For `mul` it reads:
         if switch.busy: return watched(a, b)
         return slow((a, b), ())
 
-`watched` is the same function once more, for when something unusual is open.  Most of that (`no_grad`, hooks, transforms
-of other operands or threads) changes little: hooks are told, and under `no_grad` there is no record.  Only in a capture
-or in a checkpoint region does it give up.  Everything else goes to `slow`.
+`watched` is the same function once more, for when something unusual is open.  Most of that (`no_grad`, hooks,
+transforms of other operands or threads) changes little: hooks are told, and under `no_grad` there is no record.  Only
+in a capture or in a checkpoint region does it give up.  Everything else goes to `slow`.
 
 A generated function replaces the code of the stub that users imported, so the name `gradcore.mul` and the method
 `Tensor.__mul__` need no second look-up.
