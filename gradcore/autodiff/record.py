@@ -197,12 +197,16 @@ def zeros(aval: Aval, like: Any) -> Any:
 _ONES: dict[Any, Any] = {}
 
 
-def ones(aval: Aval) -> Any:
-    """A raw array of ones: what backward starts from.  It is shared, since nobody writes into a cotangent."""
-    key = aval.shape, aval.dtype, aval.device
+def ones(value: Any) -> Any:
+    """A raw array of ones, like an array, graph variable or Aval: what backward starts from.
+
+    It is shared, since nobody writes into a cotangent.
+    """
+    device = "cpu" if type(value) is np.ndarray else aval_of(value).device
+    key = value.shape, value.dtype, device
     found = _ONES.get(key)
     if found is None:
-        found = _ONES[key] = backend_on(aval.device).make("ones", aval.shape, aval.dtype)
+        found = _ONES[key] = backend_on(device).make("ones", value.shape, value.dtype)
         if type(found) is np.ndarray:
             found.flags.writeable = False
     return found

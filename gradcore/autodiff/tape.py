@@ -217,7 +217,7 @@ def seed_of(tensor: Tensor, gradient: Any) -> Any:
                 f"backward() needs a scalar, and this tensor has shape {tensor.shape}; reduce it with .sum() or "
                 ".mean(), or pass backward(gradient) of that shape"
             )
-        return ones(tensor.aval)
+        return ones(tensor.data)
     gradient = _as_cotangent(gradient, tensor.dtype, tensor.aval.device)
     if gradient.shape != tensor.shape:
         raise GradcoreError(f"the gradient has shape {gradient.shape}, the tensor {tensor.shape}")
