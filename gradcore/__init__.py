@@ -26,8 +26,6 @@ from gradcore.autodiff import (
     vjp,
     vmap,
 )
-from gradcore.autodiff.anomaly import check_saved, detect_anomaly
-from gradcore.autodiff.checkpoint import checkpoint
 from gradcore.backend import Device
 from gradcore.backend.device import explainers as _explainers
 from gradcore.core.cell import Cell
@@ -45,12 +43,16 @@ from gradcore.version import __version__
 
 if _typing.TYPE_CHECKING:
     from gradcore import compile, cuda, data, io, memory, testing, train
+    from gradcore.autodiff.anomaly import check_saved, detect_anomaly
+    from gradcore.autodiff.checkpoint import checkpoint
     from gradcore.custom import custom_jvp, custom_vjp, elementwise, fused
     from gradcore.explanation import explain, keep_values
     from gradcore.memory import checkpoint_chain, profile
 
 _LATER = ("compile", "cuda", "data", "io", "memory", "testing", "train")  # imported when they are first asked for
 _PLACES = dict.fromkeys(("explain", "keep_values"), "gradcore.explanation")  # likewise
+_PLACES |= dict.fromkeys(("check_saved", "detect_anomaly"), "gradcore.autodiff.anomaly")
+_PLACES |= {"checkpoint": "gradcore.autodiff.checkpoint"}
 _PLACES |= dict.fromkeys(("checkpoint_chain", "profile"), "gradcore.memory")
 _PLACES |= dict.fromkeys(("custom_jvp", "custom_vjp", "elementwise", "fused"), "gradcore.custom")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from gradcore.autodiff.capture import CaptureTensor
 from gradcore.autodiff.forward import ForwardTensor
 from gradcore.autodiff.record import Record
 from gradcore.backend import Backend, backend_of, is_cupy
+from gradcore.backend.checksum import checksum
 from gradcore.core.bind import as_tuple
 from gradcore.core.errors import AnomalyError, ChangedError
 from gradcore.core.graph import Node
@@ -283,7 +283,7 @@ class _Sums(Hook):
 
 
 def _sums(record: Record) -> list[int]:
-    return [zlib.crc32(backend_of(array).fetch(array).tobytes()) for _, array in _arrays(as_tuple(record.saved))]
+    return [checksum(array) for _, array in _arrays(as_tuple(record.saved))]
 
 
 def _changed(record: Record, known: list[int]) -> str:

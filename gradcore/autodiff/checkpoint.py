@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from difflib import get_close_matches
 from enum import Enum
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcore.autodiff.regions import Region, Saves, opened
-from gradcore.backend import backend_of, is_cupy
+from gradcore.backend import is_cupy
+from gradcore.backend.checksum import checksum
 from gradcore.core.aval import aval_of
 from gradcore.core.op import OPS, Op
 from gradcore.core.tensor import Tensor
@@ -118,7 +118,7 @@ def _decision(policy: Policy) -> Saves:
 
 def _checksum(array: Any) -> int | None:
     """Of the bytes; a variable of a graph has none."""
-    return zlib.crc32(backend_of(array).fetch(array).tobytes()) if type(array) is np.ndarray or is_cupy(array) else None
+    return checksum(array) if type(array) is np.ndarray or is_cupy(array) else None
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""The short cut of an op while something unusual is open: the same bits, hooks told, no record under no_grad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradcore as gc
+from gradcore.core.hooks import Hook, hooked
+from gradcore.ops import operands
+
+F = gc.nn.functional
+RNG = np.random.default_rng(0)
+
+
+def tensor(*shape: int, dtype: Any = np.float32, grad: bool = True) -> Any:
+    return gc.tensor(RNG.standard_normal(shape).astype(dtype), requires_grad=grad)
+
+
+LABELS = gc.tensor(np.array([0, 2, 1, 1]))
+CASES: dict[str, Callable[[Any], Any]] = {
+    "mul": lambda x: x * x,
+    "a number": lambda x: 2 * x - 1,
+    "sigmoid": gc.sigmoid,
+    "linear": lambda x: gc.linear(x, x[:2], x[:2, 0]),
+    "layer_norm": lambda x: F.layer_norm(x, (3,)),
+    "where": lambda x: gc.where(x > 0, x, 0.5),
+    "cross_entropy": lambda x: F.cross_entropy(x, LABELS),
+    "mse": lambda x: F.mse_loss(x, gc.zeros(4, 3, dtype=x.dtype)),
+    "sum": lambda x: gc.sum(x, 0),
+    "max": lambda x: gc.max(x, 1),
+    "gelu": gc.gelu,
+}
+
+
+class Told(Hook):
+    """What a hook sees, without addresses."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def before(self, op: Any, values: Sequence[Any], params: Any) -> None:
+        self.events.append(("before", op.name, *[getattr(v, "shape", v) for v in values], params))
+
+    def after(self, op: Any, values: Sequence[Any], params: Any, outputs: Sequence[Any]) -> None:
+        assert all(type(out) is np.ndarray for out in outputs)
+        self.events.append(("after", op.name, *[(out.shape, out.dtype) for out in outputs]))
+
+    def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
+        self.events.append(("recorded", record.pull.op.name, record.pull.needed, len(outputs)))
+
+
+def derivative(x: Any, y: Any) -> Any:
+    x.zero_grad()
+    y.backward(gc.ones_like(y))
+    return x.grad.numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_bits(case: str, dtype: Any) -> None:
+    function, x = CASES[case], tensor(4, 3, dtype=dtype)
+    want = function(x)
+    gradient = derivative(x, want)
+    with gc.no_grad():
+        got = function(x)
+    assert got.node is None and got.numpy().tobytes() == want.numpy().tobytes() and got.dtype == want.dtype
+    with hooked(Hook()):
+        got = function(x)
+        assert derivative(x, got) == gradient
+    assert got.numpy().tobytes() == want.numpy().tobytes()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hooks_see_what_they_see_on_the_general_path(case: str) -> None:
+    function, x = CASES[case], tensor(4, 3)
+    short, general = Told(), Told()
+    with hooked(short):
+        function(x)
+    with hooked(general):
+        gc.checkpoint(function)(x)  # ops in a checkpoint take no short cut
+    assert short.events == general.events and short.events
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recorded_outside_and_walked_inside(case: str) -> None:
+    """Records of the short cut keep less; the general rules find what they need."""
+    function, x = CASES[case], tensor(4, 3)
+    want = derivative(x, function(x))
+    y = function(x)
+    with hooked(Hook()):
+        assert derivative(x, y) == want
+    with hooked(Hook()):
+        y = function(x)
+    assert derivative(x, y) == want
+
+
+def test_it_is_the_short_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here goes through `bind`."""
+    x = tensor(4, 3)
+    monkeypatch.setattr(operands, "bind", None)
+    with gc.no_grad(), hooked(Hook()):
+        assert gc.sigmoid(x * x + 1).shape == (4, 3)
