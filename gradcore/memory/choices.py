@@ -60,8 +60,7 @@ class Choices:
         stage = self.stages[first]
         if first == self.length - 1:
             return max(stage.peak_saved, self.base[first] + stage.inner_first + stage.peak_backward)
-        own = stage.inner_last + (stage.output if stage.keeps_output_last else 0)
-        return self.base[first] + max(stage.again_last, own + stage.peak_backward_again)
+        return self.base[first] + max(stage.again_last, stage.inner_last + stage.peak_backward_again)
 
     def _first_forward(self, first: int, run: Array) -> Parts:
         stage = self.stages[first]

@@ -19,9 +19,8 @@ class StageCosts(NamedTuple):
         captured: kept besides its input by a region that contains the stage, until it is done (keys, constants).
         inner_first: kept beyond input and output by a saved stage after the first forward.
         inner_again: the same after it was saved in a recomputation.
-        inner_last: the same where it is the last stage of its plan.
+        inner_last: the same where it is the last stage of its plan; its output too, if it keeps that.
         keeps_output: does the saved stage keep its own output until its backward is done?
-        keeps_output_last: the same where it is the last stage of its plan, in a recomputation.
         time_forward: seconds of one run.
         time_backward: seconds of its backward.
         peak_forward: most bytes beyond, output included, while it runs in a region for the first time.
@@ -42,7 +41,6 @@ class StageCosts(NamedTuple):
     inner_again: int
     inner_last: int
     keeps_output: bool
-    keeps_output_last: bool
     time_forward: float
     time_backward: float
     peak_forward: int
@@ -56,7 +54,7 @@ class StageCosts(NamedTuple):
     gradients: int
 
 
-FLAGS = ("keeps_output", "keeps_output_last")
+FLAGS = ("keeps_output",)
 TIMES = ("time_forward", "time_backward")
 BYTES = tuple(name for name in StageCosts._fields if name not in FLAGS + TIMES)
 

@@ -170,7 +170,6 @@ class _Measured:
             "captured": max(stayed - size, 0),
             "again_last": peak_again,
             "inner_last": stayed_again,
-            "keeps_output_last": False,  # it is in `inner_last`
             "peak_backward_again": peak_backward,
         }
 

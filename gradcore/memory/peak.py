@@ -163,7 +163,7 @@ def _recomputation(
 
 def _saved_again(stage: StageCosts, is_last: bool) -> tuple[int, int, bool]:
     if is_last:
-        return stage.again_last, stage.inner_last, stage.keeps_output_last
+        return stage.again_last, stage.inner_last, False
     return stage.again_saved, stage.inner_again, stage.keeps_output
 
 

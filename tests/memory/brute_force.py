@@ -135,7 +135,7 @@ class SimulatedMemory:
         self._moment(stage.again_last if is_last else stage.again_saved)
         self.live[f"inner {number}"] = stage.inner_last if is_last else stage.inner_again
         self._returns(number)
-        if is_last and not stage.keeps_output_last:
+        if is_last:
             self._drop(number + 1)
 
     def _advance_again(self, numbers: list[int]) -> None:
@@ -148,8 +148,7 @@ class SimulatedMemory:
 
     def _backward_saved(self, number: int, is_last: bool, again: bool) -> None:
         stage: StageCosts = self.stages[number]
-        keeps_output = stage.keeps_output_last if is_last and again else stage.keeps_output
-        if not keeps_output:
+        if (is_last and again) or not stage.keeps_output:
             self._drop(number + 1)
         self._moment(stage.peak_backward_again if again else stage.peak_backward)
         del self.live[f"inner {number}"]
