@@ -8,6 +8,7 @@ all objects of the process, once each, and do not depend on the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -40,14 +41,29 @@ class Block(nn.Module):
         return x + self.drop(self.second(gc.relu(self.first(self.norm(x)))))
 
 
-def perceptron() -> tuple[nn.Module, int, int]:
+def perceptron(*widths: int) -> nn.Module:
+    """Linear layers with ReLU between them."""
+    layers = [layer for n, m in pairwise(widths) for layer in (nn.Linear(n, m), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def digits() -> tuple[nn.Module, int, int]:
     """A network, its inputs and its batch."""
-    layers = nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
-    return nn.Sequential(*layers), 784, 128
+    return perceptron(64, 128, 128, 10), 64, 128
+
+
+def wide_digits() -> tuple[nn.Module, int, int]:
+    """Likewise."""
+    return perceptron(64, 256, 256, 10), 64, 256
+
+
+def mnist() -> tuple[nn.Module, int, int]:
+    """Likewise."""
+    return perceptron(784, 512, 256, 10), 784, 128
 
 
 def residual() -> tuple[nn.Module, int, int]:
-    """Likewise, of many smaller ops."""
+    """Likewise, of many small ops."""
     return nn.Sequential(nn.Linear(64, 128), *[Block(128) for _ in range(8)], nn.Linear(128, 10)), 64, 256
 
 
@@ -94,7 +110,7 @@ def _seconds(step: Step) -> float:
 def main() -> None:
     """Print a table."""
     rows = []
-    for make in (perceptron, residual):
+    for make in (digits, wide_digits, mnist, residual):
         model, features, batch = make()
         found = measure(model, training(model, features, batch))
         rows.append((make.__name__, f"{found.step:.2f}", f"{found.ratio:.3f}", f"{found.around:.0f}"))

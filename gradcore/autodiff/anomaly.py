@@ -229,10 +229,10 @@ def _deferred() -> Iterator[Found]:
 def detect_anomaly(deferred: bool = False) -> Iterator[Any]:
     """While the block runs, the first NaN or infinity raises.
 
-    By default every op, forward and backward, is examined as it happens (which waits for a GPU, and takes the slow path
-    of every op), and the error names the op, what it got, your line, and for a backward pass the line of the forward
-    pass. An infinity is no error where an operand holds one already, as masks do; a NaN always is. Saved values are
-    compared as in `check_saved`.
+    By default every op, forward and backward, is examined as it happens (which waits for a GPU, and reads every result
+    again), and the error names the op, what it got, your line, and for a backward pass the line of the forward pass. An
+    infinity is no error where an operand holds one already, as masks do; a NaN always is. Saved values are compared as
+    in `check_saved`.
 
     Args:
         deferred: only note, for each backward pass, whether the loss and the gradients of leaves are finite. That needs

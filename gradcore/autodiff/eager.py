@@ -147,8 +147,6 @@ class Eager:
         if typed:
             yield f"        d = x{typed[0]}.dtype"
         yield f"        if {' and '.join(self._dtype_tests(tensors, typed))}:"
-        for i in numbers:
-            yield f"            x{i} = {inputs[i] if self.weak_ok else f'asarray({inputs[i]}, d)'}"
         yield from self._body(typed, numbers)
 
     def _dtype_tests(self, tensors: list[int], typed: list[int]) -> Iterator[str]:
@@ -171,7 +169,8 @@ class Eager:
         results = _tuple([f"y{j}" for j in range(self.op.outputs)])
         if self.watched:
             yield f"{pad}for h in hooks: h.before({told})"
-        yield f"{pad}try: {outs} = {call}"
+        made = [f"x{i} = {values[i] if self.weak_ok else f'asarray({values[i]}, d)'}; " for i in numbers]
+        yield f"{pad}try: {''.join(made)}{outs} = {call}"
         yield f"{pad}except Exception: return slow({_tuple(self.op.inputs)}, {_tuple(self.op.params)})"
         yield f"{pad}if type(y0) is not ndarray: y0 = asarray(y0)"
         if self.watched:
@@ -239,8 +238,9 @@ def generate(make: Callable[[], Eager], name: str, signature: tuple[str, ...], d
         namespace.update(eager.namespace)
         filename = f"<gradcore op {name}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        exec(compile(source, filename, "exec"), namespace)
-        function.__code__ = namespace[eager.op.name].__code__
+        made: dict[str, Any] = {}  # apart from the globals, since an op may have the name of one
+        exec(compile(source, filename, "exec"), namespace, made)
+        function.__code__ = made[eager.op.name].__code__
         return function
 
     function: Any = FunctionType(_stub_code(name, signature), {"compile_self": compile_self}, name)

@@ -21,7 +21,7 @@ from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Leaf
 from gradcore.core.errors import AnomalyError, AssignedError, ChangedError, GraphFreedError, KernelError, RuleError
-from gradcore.core.op import OPS, Mask, Op
+from gradcore.core.op import OPS, Family, Mask, Op
 from gradcore.core.state import describe_site, next_serial, state
 from gradcore.core.tensor import Tensor
 
@@ -238,16 +238,13 @@ def walk(
     `raw`, values are NumPy arrays, and the generated backward functions are used where there are any.  Cotangents are
     collected in `grads`, if that is given.
     """
-    pull = _watched(pull) if state.hooks else pull
+    if state.hooks:
+        pull, raw = _watched(pull, raw), False
     grads = {} if grads is None else grads
     waiting: list[tuple[int, Record]] = []  # a heap: newest first
     regions: list[ref[Region]] = []  # of which values were computed again; they die as the walk passes them
     for node, g in seeds:
-        if type(node) is Record and node not in grads:
-            grads[node] = g
-            heappush(waiting, (-node.serial, node))
-        else:
-            _deposit(grads, waiting, node, g, add)
+        _deposit(grads, waiting, node, g, add)
     try:
         while waiting:
             record = heappop(waiting)[1]
@@ -296,18 +293,56 @@ def _filled(record: Record, regions: list[ref[Region]]) -> Record:
     return record.with_saved(kept.take())
 
 
-def _watched(pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:
-    """`pull`, of which the hooks of this thread are told."""
+def _watched(pull: Callable[[Record, Any], tuple[Any, ...]], raw: bool) -> Callable[[Record, Any], tuple[Any, ...]]:
+    """`pull`, or the short cut, of which the hooks of this thread are told."""
 
     def watched(record: Record, g: Any) -> tuple[Any, ...]:
         for hook in state.hooks:
             hook.pulling(record, g)
-        parts = pull(record, g)
+        parts = pull(record, g) if not raw or record.pull.raw is None else _told(record, g)
         for hook in state.hooks:
             hook.pulled(record, parts)
         return parts
 
     return watched
+
+
+def _told(record: Record, g: Any) -> tuple[Any, ...]:
+    """The short cut of a pull; hooks see it as one op."""
+    assert record.pull.raw is not None
+    op, values, params = _short_op(record.pull), (g, *record.saved), (record.params, record.avals)
+    for hook in state.hooks:
+        hook.before(op, values, params)
+    parts = record.pull.raw(record, g)
+    made = tuple([part for part in parts if part is not None])
+    for hook in state.hooks:
+        hook.after(op, values, params, made)
+    return parts
+
+
+def _short_op(pull: Pull) -> Op:
+    """The short cut of a pull as an op on the cotangent and the saved values."""
+    key = ("short", pull.needed)
+    if key not in pull.op.cache:
+
+        def impl(xp: Any, out: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
+            *saved, params, avals = rest
+            assert pull.raw is not None
+            parts = pull.raw(Record(pull, params, (), tuple(saved), avals, 0, impl.__code__, 0), g)
+            return tuple([part for part in parts if part is not None])
+
+        pull.op.cache[key] = Op(
+            name=f"{pull.op.name}_vjp",
+            family=Family.FUSED,
+            inputs=("g", "saved"),
+            variadic=True,
+            outputs=-1,
+            impl=impl,
+            abstract=lambda *avals: (),
+            half=False,
+            internal=True,
+        )
+    return pull.op.cache[key]  # type: ignore[no-any-return]
 
 
 def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:

@@ -177,13 +177,15 @@ def backward(tensor: Tensor, gradient: Any = None, retain_graph: bool = False, c
             "(create_graph) nest gradcore.grad(f), to pull back several times (retain_graph) use gradcore.vjp(f, x)"
         )
     seed = seed_of(tensor, gradient)
-    raw = type(seed) is np.ndarray and not switch.busy  # as `is_raw`, without a call
+    raw = is_raw(seed) if switch.busy else type(seed) is np.ndarray
     accumulate(tensor, walk(((tensor.node, seed),), pull_base, add_base, True, raw))
 
 
 def is_raw(seed: Any) -> bool:
     """May a walk from this cotangent take the generated short cuts?"""
-    return type(seed) is np.ndarray and not switch.busy
+    if type(seed) is not np.ndarray or state.levels or state.regions or state.base is not None:
+        return False
+    return not any(hook.sees_into_pulls for hook in state.hooks)
 
 
 def accumulate(tensor: Tensor, grads: dict[Any, Any]) -> None:

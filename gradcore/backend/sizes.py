@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 UNITS |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -38,9 +39,9 @@ def parse_size(size: int | str) -> int:
         factor = _FACTORS.get(found[2].lower()) if found else None
         if not found or factor is None:
             raise ValueError(f"a size is a number of bytes, or has a unit ({', '.join(UNITS)}), got {size!r}")
-        return int(float(found[1]) * factor)
-    if not isinstance(size, int) or isinstance(size, bool):
+        return int(found[1]) * factor if found[1].isdigit() else int(float(found[1]) * factor)
+    if not isinstance(size, Integral) or isinstance(size, bool):
         raise TypeError(f"a size must be an int (bytes) or text such as '200 MiB', got {type(size).__name__}")
     if size < 0:
         raise ValueError(f"a size must not be negative, got {size}")
-    return size
+    return int(size)

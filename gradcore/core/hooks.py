@@ -14,10 +14,16 @@ from gradcore.core.state import pushed, state
 
 
 class Hook:
-    """Override what you need; `before` and `after` run around every op, on raw arrays, the others around records."""
+    """Override what you need; `before` and `after` run around every op, on raw arrays, the others around records.
+
+    A record whose backward has a generated short cut takes it where every hook has `sees_into_pulls = False`, and is
+    told as one op, with the cotangent and the saved values as operands; else hooks see each op of its rule.
+    """
+
+    sees_into_pulls = True
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
-        """Called before `op` computes."""
+        """Called before `op` computes; no `after` follows where it fails, or where a short cut gives way."""
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
         """Called with the results."""

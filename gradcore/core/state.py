@@ -2,8 +2,8 @@
 
 The eager path of every op asks one question, `switch.busy`: is anything unusual going on in *any* thread (a
 transform, a capture, `no_grad`, a hook)?  If not, values are raw arrays and the op may take its short cut.  If so, it
-takes the general path, which looks at this thread's own state.  One attribute of one object is the cheapest question
-that Python can ask (15 ns; a thread-local costs 40).
+looks at this thread's own state, and takes its general path where it must.  One attribute of one object is the cheapest
+question that Python can ask (15 ns; a thread-local costs 40).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _public(function: Function, op: Any, names: tuple[str, ...], safe: tuple[str
     return made  # type: ignore[no-any-return]
 
 
-_TAKEN = re.compile(r"[xyn]\d+|[trfd]|code|call|call64|slow|pull_\d+")  # by the text of generated functions
+_TAKEN = re.compile(r"[xyn]\d+|[trfdh]|code|call|call64|slow|watched|hooks|op|pull_\d+")  # by generated functions
 
 
 def _safe(name: str) -> str:

@@ -75,6 +75,8 @@ class Account(Hook):
         events: what was asked for and what died, if somebody sets it to a list.
     """
 
+    sees_into_pulls = False
+
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.device = str(backend.device)
@@ -160,13 +162,18 @@ class CpuAccount(Account):
         return self._count(array if array.base is None else self.backend.block_of(array).owner, label)  # type: ignore[union-attr]
 
     def _count(self, array: Any, label: Label) -> HeldArray:
-        """Count an array that owns its memory."""
+        """Count an array that owns its memory.  (As `_add`, without calls: it happens several times an op.)"""
         held = HeldArray(array, self._died)
         held.size, held.shape, held.dtype, held.label = array.nbytes, array.shape, array.dtype, label
-        held.key = id(array)
-        self._add(held.key, held)
+        key = held.key = id(array)
+        if key in self._blocks:
+            self.freed(key)
+        self._blocks[key] = held
+        self.live += held.size
         if self.live > self.peak:
             self.peak = self.live
+        if self.events is not None:
+            self.events.append((perf_counter(), held, True))
         return held
 
     def find(self, array: Any) -> AnyHeld | None:
@@ -175,7 +182,10 @@ class CpuAccount(Account):
 
     def _died(self, held: Any) -> None:
         if self._blocks.get(held.key) is held:
-            self.freed(held.key)
+            del self._blocks[held.key]
+            self.live -= held.size
+            if self.events is not None:
+                self.events.append((perf_counter(), held, False))
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         self._meet_all(values, INPUT)
@@ -277,7 +287,7 @@ def new_account(device: Device | str) -> Account:
 def account(device: Device | str = "cpu", resident: bool = True) -> Iterator[Account]:
     """Count the bytes in use on a device while the block runs, in this thread.
 
-    Ops take their general path meanwhile.  On the CPU an op of a kind that was never counted before runs twice, the
+    On the CPU an op of a kind that was never counted before runs twice, the
     second time to measure its workspace; a `tracemalloc` that runs already is left alone, and then only the workspace
     of ops that set a new peak there is known.
 

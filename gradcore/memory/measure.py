@@ -15,7 +15,7 @@ from typing import Any
 
 from gradcore.autodiff.record import walk
 from gradcore.autodiff.regions import Region, kept_by, opened
-from gradcore.autodiff.tape import add_base, pull_base
+from gradcore.autodiff.tape import add_base, is_raw, pull_base
 from gradcore.backend import backend_of, backend_on
 from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import bind
@@ -269,7 +269,7 @@ def _backward(
 
     grads = _OfStage(since)
     with suppress(_LeftStageError):
-        walk(seeds(), pull_base, add_base, grads=grads)
+        walk(seeds(), pull_base, add_base, raw=is_raw(next(iter(cotangents), None)), grads=grads)
     return grads
 
 

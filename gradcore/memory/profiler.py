@@ -39,6 +39,8 @@ class Recorder(Hook):
         modules: paths of those that are at work, the innermost last.
     """
 
+    sees_into_pulls = False
+
     def __init__(self, account: Account) -> None:
         self.account = account
         self.spans: list[tuple[Any, ...]] = []

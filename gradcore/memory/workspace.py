@@ -30,14 +30,8 @@ def workspace(op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: S
         outputs: its results.
         reused: it wrote them into arrays that were there before.
     """
-    key: list[Any] = [params, reused]
-    for value in values:
-        if type(value) is np.ndarray:
-            key += value.shape, value.strides, value.dtype
-        else:
-            key.append(type(value))
-    known: dict[Any, int] = op.cache.setdefault("workspace", {})
-    kind = tuple(key)
+    kind = params, reused, *[(v.shape, v.strides, v.dtype) if type(v) is np.ndarray else type(v) for v in values]
+    known: dict[Any, int] = op.cache.get("workspace") or op.cache.setdefault("workspace", {})
     found = known.get(kind)
     if found is None:
         if tracemalloc.is_tracing():

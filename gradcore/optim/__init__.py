@@ -20,3 +20,7 @@ def __getattr__(name: str) -> _typing.Any:
     if name == "lr_scheduler":  # imported when it is first asked for
         return _import_module("gradcore.optim.lr_scheduler")
     raise AttributeError(f"module 'gradcore.optim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -104,3 +105,44 @@ def test_it_is_the_short_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operands, "bind", None)
     with gc.no_grad(), hooked(Hook()):
         assert gc.sigmoid(x * x + 1).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", ["watched", "op", "state", "switch", "serial", "new"])
+def test_an_op_may_have_the_name_of_a_global_of_its_code(name: str) -> None:
+    """As `watched`, it called itself."""
+
+    def function(x, y):  # type: ignore[no-untyped-def]
+        return x * y + 1
+
+    function.__name__ = name
+    op, x, y = gc.elementwise(function), tensor(3), tensor(3)
+    want, told = (x * y + 1).numpy(), Told()
+    assert np.array_equal(op(x, y).numpy(), want)
+    with gc.no_grad():
+        assert np.array_equal(op(x, y).numpy(), want)
+    with hooked(told):
+        assert np.array_equal(op(x, y).numpy(), want)
+    assert [event[1] for event in told.events] == [name] * 3
+
+
+@pytest.mark.parametrize("context", [nullcontext, gc.no_grad])
+def test_a_number_that_is_too_large_names_the_op(context: Any) -> None:
+    with context(), pytest.raises(OverflowError, match="'logaddexp': int too large"):
+        gc.logaddexp(tensor(3), 10**400)
+
+
+def test_operands_may_have_the_names_of_its_variables() -> None:
+    """As `watched` it was called, as `h` it became a hook."""
+
+    @gc.elementwise
+    def function(h, hooks, op, watched):  # type: ignore[no-untyped-def]
+        return h * hooks + op * watched
+
+    operands, told = [tensor(3) for _ in range(4)], Told()
+    want = function(*operands)
+    gradient = derivative(operands[0], want)
+    with gc.no_grad():
+        assert np.array_equal(function(*operands).numpy(), want.numpy())
+    with hooked(told):
+        assert derivative(operands[0], function(*operands)) == gradient
+    assert [event[1] for event in told.events[:3]] == ["function"] * 3

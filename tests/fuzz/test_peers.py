@@ -17,7 +17,6 @@ from .checks import (
     derivatives,
     everything,
     reverse_over_reverse,
-    single,
     tangents,
 )
 from .fuzzing import fuzz
@@ -34,14 +33,12 @@ OUTVOTED: dict[str, list[Program]] = {"PyTorch": [], "JAX": []}  # gradcore and 
 
 
 def with_torch(program: Program) -> Found | None:
-    """None where PyTorch refuses: its zero tangents of float32 scalars are float64, and few functions take both."""
+    """None where PyTorch refuses, most often for its zero tangents of float32 scalars, which are float64."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return everything(program, TORCH), arrays(TORCH, batched(program, TORCH))
-        except RuntimeError as error:
-            if not single(program) or "dtype" not in str(error):
-                raise
+        except RuntimeError:
             REFUSED.append(program)
             return None
 
@@ -126,7 +123,7 @@ def test_two_thousand_programs() -> None:
 
 def assert_few_apart() -> None:
     """A peer may refuse a program or, where the other one agrees with us, be wrong; but only in a few."""
-    assert 10 * len(REFUSED) <= len(COMPARED)
+    assert 50 * len(REFUSED) <= len(COMPARED)
     for peer, programs in OUTVOTED.items():
         assert 100 * len(programs) <= len(COMPARED), f"{peer} alone differs: {[*map(str, programs)]}"
 

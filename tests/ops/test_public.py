@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gradcore as gc
+from gradcore.autodiff.regions import Region, opened
 from gradcore.core.hooks import Hook, hooked
 from gradcore.testing import gradcheck
 
@@ -187,10 +188,13 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("general", [False, True])
+PATHS = {"plain": nullcontext, "hooked": lambda: hooked(Hook()), "general": lambda: opened(Region())}
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("number", range(len(MISTAKES)))
-def test_mistakes(number, general):
-    """The same exception on the short cut and on the general path."""
+def test_mistakes(number, path):
+    """The same exception on both short cuts and on the general path."""
     call, kind, message = MISTAKES[number]
-    with hooked(Hook()) if general else nullcontext(), pytest.raises(kind, match=message):
+    with PATHS[path](), pytest.raises(kind, match=message):
         call()
