@@ -86,6 +86,24 @@ def test_hooks_see_what_they_see_on_the_general_path(case: str) -> None:
     assert short.events == general.events and short.events
 
 
+class Whole(Told):
+    sees_into_pulls = False
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hooks_that_do_not_look_into_pulls(case: str) -> None:
+    """Backward passes keep their short cuts: one op for each record, of which a hook sees the gradients."""
+    function, x = CASES[case], tensor(4, 3)
+    want = derivative(x, function(x))
+    whole = Whole()
+    with hooked(whole):
+        assert derivative(x, function(x)) == want
+    recorded = [name for kind, name, *_ in whole.events if kind == "recorded"]
+    backward = [name for kind, name, *_ in whole.events if kind == "after" and name.endswith("_vjp")]
+    assert set(backward) <= {f"{name}_vjp" for name in recorded}
+    assert backward or case == "max"  # which has no short cut
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_outside_and_walked_inside(case: str) -> None:
     """Records of the short cut keep less; the general rules find what they need."""
