@@ -181,8 +181,9 @@ class CpuAccount(Account):
         return known if known is not None or getattr(array, "base", None) is None else super().find(array)
 
     def _died(self, held: Any) -> None:
-        if self._blocks.get(held.key) is held:
-            del self._blocks[held.key]
+        key = held.key
+        if key in self._blocks and self._blocks[key] is held:
+            del self._blocks[key]
             self.live -= held.size
             if self.events is not None:
                 self.events.append((perf_counter(), held, False))
