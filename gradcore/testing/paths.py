@@ -67,8 +67,7 @@ def assert_same_paths(
 
 def _general(public: Public, count: int) -> Public:
     """What a generated function, which was called before, does where it does not apply."""
-    slow = public.__globals__["slow"]
-    return lambda *values: slow(values[:count], values[count:])
+    return lambda *values: public.__globals__["slow"](values[:count], values[count:])
 
 
 def _outputs_and_gradients(
