@@ -26,7 +26,7 @@ from gradcore.core.cell import Cell
 from gradcore.core.errors import DeviceError, GradcoreError
 from gradcore.core.evaluate import evaluate
 from gradcore.core.op import OPS, Op
-from gradcore.core.state import replaced, state, switch, user_frame
+from gradcore.core.state import diverted, replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
 
 
@@ -192,9 +192,10 @@ def accumulate(tensor: Tensor, grads: dict[Any, Any]) -> None:
     """Add what a walk from `tensor` has found to the `.grad` of the leaves."""
     if state.watch is not None:
         state.watch.note(tensor, grads)
+    plain = not (switch.busy and diverted())
     for leaf, g in grads.items():
         cell = leaf.grad
-        if switch.busy or cell.tensor is not None:
+        if not plain or cell.tensor is not None:
             _accumulate(cell, g)
         else:
             cell.tensor = Tensor(g)
@@ -281,7 +282,7 @@ def add_base(a: Any, b: Any) -> Any:
 
 def _accumulate(cell: Cell, g: Any) -> None:
     """Add to a gradient, in place where nothing but the cell holds it."""
-    if cell.tensor is None or state.levels or state.overlays or state.regions or state.base is not None:
+    if cell.tensor is None or diverted():
         total = added_to(cell, g)
     else:
         out = cell.destination()

@@ -23,7 +23,7 @@ from gradcore.backend.half import HALF
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
-from gradcore.core.state import next_serial, replaced, state, switch, user_frame
+from gradcore.core.state import diverted, next_serial, replaced, state, switch, user_frame
 from gradcore.core.tensor import Tensor, Traced
 
 
@@ -77,13 +77,13 @@ class Cell:
 
     def read(self) -> Any:
         """The content, as this thread's interpreters see it."""
-        return _read(self) if switch.busy else self.tensor
+        return _read(self) if switch.busy and diverted() else self.tensor
 
     def assign(self, value: Tensor | None) -> None:
         """Replace the content.  Transforms keep the primal only; `vmap` refuses a mapped value."""
         if value is not None and not isinstance(value, Tensor):
             raise TypeError(f"a cell holds tensors, not {type(value).__name__}; assign gradcore.tensor(value)")
-        if switch.busy:
+        if switch.busy and diverted():
             self._assign(value)
         else:
             self._set(value)
@@ -186,7 +186,7 @@ def update(op: Op, cells: Sequence[Cell], operands: Sequence[Any], params: tuple
     All memory is allocated before the first write, so running out of it leaves every cell as it was.
     """
     busy = switch.busy
-    if busy and (state.levels or state.overlays or state.regions or state.base is not None):
+    if busy and diverted():
         _update_general(op, cells, operands, params)
         return
     cpu = type(cells[0].tensor.data) is np.ndarray  # type: ignore[union-attr]

@@ -51,6 +51,11 @@ state = ThreadState()
 next_serial: Callable[[], int] = itertools.count(1).__next__
 
 
+def diverted() -> bool:
+    """Is anything open in this thread that cells and ops must ask?  Hooks are only told; `no_grad` records less."""
+    return bool(state.levels or state.overlays or state.regions or state.base is not None)
+
+
 @contextmanager
 def pushed(stack: list[Any], item: Any) -> Iterator[None]:
     """`item` on `stack` (one of this thread's) while the block runs."""

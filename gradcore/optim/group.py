@@ -15,7 +15,7 @@ from gradcore.core.bind import bind
 from gradcore.core.cell import Cell, update
 from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
-from gradcore.core.state import switch
+from gradcore.core.state import diverted, switch
 from gradcore.ops.creation import full_like
 from gradcore.ops.optimizers import hyper_of, slots_of
 from gradcore.optim.hyper import check_number, scalar
@@ -71,7 +71,7 @@ class Group:
         Returns:
             Whether any parameter has a gradient.
         """
-        if switch.busy or self._stale():
+        if (switch.busy and diverted()) or self._stale():
             values = [grad.read() for grad in self.grads]
             kinds = [NONE if g is None else (g.dtype, g.shape, g.aval.device) for g in values]
             if kinds != self.kinds:
@@ -94,7 +94,7 @@ class Group:
         return [*zip(self.written, self._values(), strict=True), *counted]
 
     def _values(self) -> Any:
-        if switch.busy:
+        if switch.busy and diverted():
             with no_grad():
                 return bind(self.op, [o.read() if isinstance(o, Cell) else o for o in self.operands])
         made = [Cell(full_like(cell.read(), 0.0)) for cell in self.written]

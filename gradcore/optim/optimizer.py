@@ -8,7 +8,7 @@ from typing import Any
 from gradcore.core.cell import Cell
 from gradcore.core.errors import DeviceError
 from gradcore.core.op import Op
-from gradcore.core.state import switch
+from gradcore.core.state import diverted, switch
 from gradcore.core.tensor import Tensor
 from gradcore.io.state_dict import restore, snapshot
 from gradcore.ops.optimizers import slots_of
@@ -156,13 +156,13 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        busy = switch.busy
+        plain = not (switch.busy and diverted())
         for group in self._by_dtype:
             for grad in group.grads:
-                if busy:
-                    grad.assign(None)
-                else:
+                if plain:
                     grad.tensor = None
+                else:
+                    grad.assign(None)
 
     def _cells(self) -> dict[str, Cell]:
         """Every cell of the optimiser by a name that does not depend on the parameters' names."""
