@@ -75,8 +75,10 @@ class _Search(Hook):
         self.records.append(record)
 
     def pulled(self, record: Record, parts: Sequence[Any]) -> None:
-        self.examine(f"the vjp of '{record.pull.op.name}'", parts, (), self.seen)
-        self.records.pop()
+        try:
+            self.examine(f"the vjp of '{record.pull.op.name}'", parts, (), self.seen)
+        finally:
+            self.records.pop()
 
     def examine(
         self, name: str, outputs: Sequence[Any], values: Sequence[Any], seen: Any = MappingProxyType({})
@@ -105,7 +107,6 @@ class _Search(Hook):
             record = self.records[-1]
             message += f", in the vjp of '{record.pull.op.name}'" if not name.startswith("the vjp") else ""
             lines.append(f"  forward: {record.site()}")
-        self.records.clear()
         self.node = None
         raise AnomalyError("\n".join([message, *lines]))
 

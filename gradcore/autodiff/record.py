@@ -21,6 +21,7 @@ from gradcore.core.aval import Aval, aval_of
 from gradcore.core.bind import as_tuple, bind
 from gradcore.core.cell import Leaf
 from gradcore.core.errors import AnomalyError, AssignedError, ChangedError, GraphFreedError, KernelError, RuleError
+from gradcore.core.hooks import Hook
 from gradcore.core.op import OPS, Family, Mask, Op
 from gradcore.core.state import describe_site, next_serial, state
 from gradcore.core.tensor import Tensor
@@ -85,15 +86,16 @@ class Port:
 class Pull:
     """An op together with the mask of wanted gradients.
 
-    `raw(record, g)` is the generated short cut on raw NumPy arrays, or None.
+    `raw(record, g)` is the generated short cut on raw NumPy arrays, or None; hooks see it as the op `told`.
     """
 
-    __slots__ = ("needed", "op", "raw")
+    __slots__ = ("needed", "op", "raw", "told")
 
     def __init__(self, op: Op, needed: Mask) -> None:
         self.op = op
         self.needed = needed
         self.raw: Callable[[Record, Any], tuple[Any, ...]] | None = None
+        self.told: Op | None = None
 
 
 def pull_of(op: Op, needed: Mask) -> Pull:
@@ -295,54 +297,57 @@ def _filled(record: Record, regions: list[ref[Region]]) -> Record:
 
 def _watched(pull: Callable[[Record, Any], tuple[Any, ...]], raw: bool) -> Callable[[Record, Any], tuple[Any, ...]]:
     """`pull`, or the short cut, of which the hooks of this thread are told."""
+    hooks = state.hooks
 
     def watched(record: Record, g: Any) -> tuple[Any, ...]:
-        for hook in state.hooks:
+        for hook in hooks:
             hook.pulling(record, g)
-        parts = pull(record, g) if not raw or record.pull.raw is None else _told(record, g)
-        for hook in state.hooks:
-            hook.pulled(record, parts)
+        parts: tuple[Any, ...] = ()
+        try:
+            parts = pull(record, g) if not raw or record.pull.raw is None else _told(record, g, hooks)
+        finally:
+            for hook in hooks:
+                hook.pulled(record, parts)
         return parts
 
     return watched
 
 
-def _told(record: Record, g: Any) -> tuple[Any, ...]:
+def _told(record: Record, g: Any, hooks: Sequence[Hook]) -> tuple[Any, ...]:
     """The short cut of a pull; hooks see it as one op."""
-    assert record.pull.raw is not None
-    op, values, params = _short_op(record.pull), (g, *record.saved), (record.params, record.avals)
-    for hook in state.hooks:
+    pull = record.pull
+    assert pull.raw is not None
+    op = pull.told = pull.told or _as_op(pull)
+    values, params = (g, *record.saved), (record.params, record.avals)
+    for hook in hooks:
         hook.before(op, values, params)
-    parts = record.pull.raw(record, g)
+    parts = pull.raw(record, g)
     made = tuple([part for part in parts if part is not None])
-    for hook in state.hooks:
+    for hook in hooks:
         hook.after(op, values, params, made)
     return parts
 
 
-def _short_op(pull: Pull) -> Op:
+def _as_op(pull: Pull) -> Op:
     """The short cut of a pull as an op on the cotangent and the saved values."""
-    key = ("short", pull.needed)
-    if key not in pull.op.cache:
 
-        def impl(xp: Any, out: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
-            *saved, params, avals = rest
-            assert pull.raw is not None
-            parts = pull.raw(Record(pull, params, (), tuple(saved), avals, 0, impl.__code__, 0), g)
-            return tuple([part for part in parts if part is not None])
+    def impl(xp: Any, out: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
+        *saved, params, avals = rest
+        assert pull.raw is not None
+        parts = pull.raw(Record(pull, params, (), tuple(saved), avals, 0, impl.__code__, 0), g)
+        return tuple([part for part in parts if part is not None])
 
-        pull.op.cache[key] = Op(
-            name=f"{pull.op.name}_vjp",
-            family=Family.FUSED,
-            inputs=("g", "saved"),
-            variadic=True,
-            outputs=-1,
-            impl=impl,
-            abstract=lambda *avals: (),
-            half=False,
-            internal=True,
-        )
-    return pull.op.cache[key]  # type: ignore[no-any-return]
+    return Op(
+        name=f"{pull.op.name}_vjp",
+        family=Family.FUSED,
+        inputs=("g", "saved"),
+        variadic=True,
+        outputs=-1,
+        impl=impl,
+        abstract=lambda *avals: (),
+        half=False,
+        internal=True,
+    )
 
 
 def _deposit(grads: dict[Any, Any], waiting: list[Any], node: Any, g: Any, add: Callable[[Any, Any], Any]) -> None:

@@ -38,7 +38,7 @@ class Hook:
         """Called before a backward pass takes the cotangent `g` through a record."""
 
     def pulled(self, record: Any, parts: Sequence[Any]) -> None:
-        """Called with the cotangents of its operands (None where there is none)."""
+        """Called with the cotangents of its operands (None where there is none); with nothing where that failed."""
 
 
 def hooked(hook: Hook) -> AbstractContextManager[None]:

@@ -15,51 +15,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
-from weakref import ref
 
 import numpy as np
 
 from gradcore.backend import NUMPY, Backend, Device, backend_on
 from gradcore.core.hooks import Hook, hooked
 from gradcore.core.op import Op
-from gradcore.memory.owners import OTHER, Label, alive
+from gradcore.memory.ledger import LATER, LAYOUTS, AnyHeld, Held, HeldArray, Ledger
+from gradcore.memory.owners import Label, alive
 from gradcore.memory.workspace import KIBI, workspace
-
-
-class Held:
-    """A block of memory that is alive, or was.
-
-    Slots:
-        size: bytes that were asked for.
-        label: whose it is.
-        shape, dtype: of the array in it, where that is known.
-    """
-
-    __slots__ = ("dtype", "label", "shape", "size")
-
-    def __init__(self, size: int, label: Label) -> None:
-        self.size, self.label = size, label
-        self.shape: Any = None
-        self.dtype: Any = None
-
-
-class HeldArray(ref[Any]):
-    """The same of a NumPy array, with a weak reference to it.
-
-    It is no plain `ref`: those keep an optimiser step from writing in place (`Cell.destination`), this must not.
-    """
-
-    __slots__ = ("dtype", "key", "label", "shape", "size")
-
-    key: int
-    size: int
-    label: Label
-    shape: Any
-    dtype: Any
-
-
-AnyHeld = Held | HeldArray
-Event = tuple[float, AnyHeld, bool]  # when, which block, and was it asked for (or did it die)?
 
 
 class Account(Hook):
@@ -67,12 +31,8 @@ class Account(Hook):
 
     Attributes:
         device: its name.
-        live: bytes that were asked for and are alive now, resident state included.
         resident: what was alive at the beginning: of all tensors, cells and records, and of all CuPy arrays.
-        peak: the most that was live at once since then, or since `reset_peak()`; workspace inside ops included.
-        op_peak: of the last op: the most that was live during it beyond what was live before it.
-        label: whose the next blocks are.
-        events: what was asked for and what died, if somebody sets it to a list.
+        ledger: where all is noted.
     """
 
     sees_into_pulls = False
@@ -80,10 +40,25 @@ class Account(Hook):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.device = str(backend.device)
-        self.live = self.resident = self.peak = self.op_peak = 0
-        self.label = OTHER
-        self.events: list[Event] | None = None
+        self.resident = 0
+        self.ledger = Ledger()
+        self.note, self._begin, self._end = self.ledger.note, self.ledger.begin, self.ledger.end
         self._blocks: dict[int, Any] = {}
+
+    @property
+    def live(self) -> int:
+        """Bytes that were asked for and are alive now, resident state included."""
+        return self.ledger.catch_up().live
+
+    @property
+    def peak(self) -> int:
+        """The most that was live at once since the beginning, or `reset_peak()`; workspace inside ops included."""
+        return self.ledger.catch_up().peak
+
+    @property
+    def op_peak(self) -> int:
+        """Of the last op: the most that was live during it beyond what was live before it."""
+        return self.ledger.catch_up().op_peak
 
     @property
     def reserved(self) -> int:
@@ -97,54 +72,57 @@ class Account(Hook):
 
     def reset_peak(self) -> None:
         """Count the peak from what is live now."""
-        self.peak = self.live
+        self.ledger.peak = self.live
 
     @contextmanager
     def opened(self, resident: bool) -> Iterator[None]:
         """Count while the block runs."""
         if resident:
-            self._meet_residents()
-        self.resident = self.peak = self.live
+            for array, label in alive(self.device):
+                self.meet(array, label)
+        self.reset_peak()
+        self.resident = self.live
         try:
             with self.backend.watched(self):
                 yield
         finally:
+            self.ledger.catch_up()
             self._blocks.clear()
 
-    def _meet_residents(self) -> None:
-        for array, label in alive(self.device):
-            self.meet(array, label)
-
-    def meet(self, array: Any, label: Label) -> AnyHeld | None:
-        """Count the memory of an array, if that is new; the block that it lives in."""
+    def meet(self, array: Any, label: Label = LATER) -> AnyHeld | None:
+        """The block that an array lives in; counted from now on, if it is new."""
         raise NotImplementedError
 
     def find(self, array: Any) -> AnyHeld | None:
         """The block that an array lives in, if it is counted."""
-        block = self.backend.block_of(array)
-        return None if block is None else self._blocks.get(block.key)
+        raise NotImplementedError
+
+    def operands(self, values: Sequence[Any]) -> None:
+        """An op is about to run."""
+
+    def results(
+        self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> tuple[int, list[Any]]:
+        """An op has run: bytes of workspace that are no blocks, and the blocks of its results."""
+        raise NotImplementedError
+
+    def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
+        self.operands(values)
+        self.note((self._begin,))
+
+    def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        self.note((self._end, *self.results(op, values, params, outputs)))
+        if self.ledger.is_long:
+            self.ledger.catch_up()
 
     def made(self, array: Any) -> None:
-        self.meet(array, self.label)
+        pass
 
     def allocated(self, key: int, size: int) -> None:
-        self._add(key, Held(size, self.label))
-
-    def _add(self, key: int, held: AnyHeld) -> None:
-        """A block is there; what had its number before is gone, though nobody said so."""
-        if key in self._blocks:
-            self.freed(key)
-        self._blocks[key] = held
-        self.live += held.size
-        if self.events is not None:
-            self.events.append((perf_counter(), held, True))
+        pass
 
     def freed(self, key: int) -> None:
-        held = self._blocks.pop(key, None)
-        if held is not None:
-            self.live -= held.size
-            if self.events is not None:
-                self.events.append((perf_counter(), held, False))
+        pass
 
     def grown(self) -> None:
         pass
@@ -155,57 +133,65 @@ class CpuAccount(Account):
 
     _traced = 0  # the peak of somebody's `tracemalloc` before an op
 
-    def meet(self, array: Any, label: Label) -> AnyHeld | None:
-        known = self.find(array)
-        if known is not None:
-            return known
-        return self._count(array if array.base is None else self.backend.block_of(array).owner, label)  # type: ignore[union-attr]
+    def meet(self, array: Any, label: Label = LATER) -> AnyHeld | None:
+        held = self._blocks.get(id(array))
+        if held is not None and held() is array:
+            return held.block or held
+        if not isinstance(array, np.ndarray):
+            return None
+        held = self._new(array, label)
+        if held.block is None:
+            self.note(held)
+        return held.block or held
 
-    def _count(self, array: Any, label: Label) -> HeldArray:
-        """Count an array that owns its memory.  (As `_add`, without calls: it happens several times an op.)"""
-        held = HeldArray(array, self._died)
-        held.size, held.shape, held.dtype, held.label = array.nbytes, array.shape, array.dtype, label
-        key = held.key = id(array)
-        if key in self._blocks:
-            self.freed(key)
-        self._blocks[key] = held
-        self.live += held.size
-        if self.live > self.peak:
-            self.peak = self.live
-        if self.events is not None:
-            self.events.append((perf_counter(), held, True))
+    def _new(self, array: Any, label: Label) -> HeldArray:
+        """An array that was not met before; it is for the caller to note it, but not what it is a view of."""
+        owner = array if array.base is None else self.backend.block_of(array).owner  # type: ignore[union-attr]
+        held = HeldArray(array, self.note) if owner is array else HeldArray(array)
+        held.block = None if owner is array else self.meet(owner, label)  # type: ignore[assignment]
+        held.size, held.layout = array.nbytes, LAYOUTS[array.shape, array.dtype, array.strides]
+        held.label, held.there = label, False
+        self._blocks[id(array)] = held  # stays when the array dies, until another one has its id
         return held
 
     def find(self, array: Any) -> AnyHeld | None:
-        known = self._blocks.get(id(array))
-        return known if known is not None or getattr(array, "base", None) is None else super().find(array)
+        block = self.backend.block_of(array)
+        held = None if block is None else self._blocks.get(block.key)
+        return held if held is not None and held() is block.owner else None  # type: ignore[union-attr]
 
-    def _died(self, held: Any) -> None:
-        key = held.key
-        if key in self._blocks and self._blocks[key] is held:
-            del self._blocks[key]
-            self.live -= held.size
-            if self.events is not None:
-                self.events.append((perf_counter(), held, False))
+    def made(self, array: Any) -> None:
+        self.note((self.ledger.at, perf_counter()))
+        self.meet(array)
 
-    def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
-        self._meet_all(values, INPUT)
+    def operands(self, values: Sequence[Any]) -> None:
+        blocks = self._blocks
+        for value in values:
+            if type(value) is np.ndarray:
+                held = blocks.get(id(value))
+                if held is None or held() is not value:
+                    self.meet(value, INPUT)
         if tracemalloc.is_tracing():
             self._traced = tracemalloc.get_traced_memory()[1]
 
-    def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
-        self.op_peak = 0
+    def results(
+        self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> tuple[int, list[Any]]:
         if not outputs or type(outputs[0]) is not np.ndarray:
-            return
-        before = self.live
-        extra = workspace(op, values, params, outputs, id(outputs[0]) in self._blocks)
+            return 0, []
+        blocks, found, reused = self._blocks, [], False
+        for y in outputs:
+            if type(y) is np.ndarray:
+                held = blocks.get(id(y))
+                if held is None or held() is not y:
+                    held = self._new(y, LATER)
+                else:
+                    reused = True
+                found.append(held.block or held)
+        layouts = [blocks[id(value)].layout if type(value) is np.ndarray else type(value) for value in values]
+        extra = workspace(op, (params, reused, *layouts), values, outputs)
         if self._traced:
             extra = max(extra, self._seen())
-        self._meet_all(outputs, self.label)
-        most = self.live + extra
-        self.op_peak = most - before
-        if most > self.peak:
-            self.peak = most
+        return extra, found
 
     def _seen(self) -> int:
         """The workspace of an op that set a new peak of somebody's `tracemalloc`; of another it does not matter."""
@@ -214,16 +200,8 @@ class CpuAccount(Account):
         return (most - now) // KIBI * KIBI if most > before else 0
 
     def pulled(self, record: Any, parts: Sequence[Any]) -> None:
-        self._meet_all(parts, self.label)
-
-    def _meet_all(self, values: Sequence[Any], label: Label) -> None:
-        blocks = self._blocks
-        for value in values:
-            if type(value) is np.ndarray and id(value) not in blocks:
-                if value.base is None:
-                    self._count(value, label)
-                else:
-                    self.meet(value, label)
+        for part in parts:
+            self.meet(part)
 
 
 INPUT = Label("input")
@@ -234,7 +212,6 @@ class CudaAccount(Account):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._start = self._most = 0
         self._peak_reserved = self.reserved
 
     @property
@@ -252,26 +229,42 @@ class CudaAccount(Account):
     def grown(self) -> None:
         self._peak_reserved = max(self._peak_reserved, self.reserved)
 
-    def meet(self, array: Any, label: Label) -> AnyHeld | None:
+    def meet(self, array: Any, label: Label = LATER) -> AnyHeld | None:
         block = self.backend.block_of(array)
         if block is None:
             return None
         if block.key not in self._blocks:
-            held = Held(block.size, label)
-            held.shape, held.dtype = array.shape, array.dtype
-            self._add(block.key, held)
+            self._add(block.key, Held(block.size, label, LAYOUTS[array.shape, array.dtype, array.strides]))
         return self._blocks[block.key]  # type: ignore[no-any-return]
 
+    def find(self, array: Any) -> AnyHeld | None:
+        block = self.backend.block_of(array)
+        return None if block is None else self._blocks.get(block.key)
+
     def allocated(self, key: int, size: int) -> None:
-        super().allocated(key, size)
-        self._most = max(self._most, self.live)
-        self.peak = max(self.peak, self.live)
+        self.freed(key)  # what had this address before is gone, though nobody said so
+        self._add(key, Held(size, LATER))
 
-    def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
-        self._start = self._most = self.live
+    def _add(self, key: int, held: Held) -> None:
+        self._blocks[key] = held
+        self._tell(held)
 
-    def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
-        self.op_peak = self._most - self._start
+    def freed(self, key: int) -> None:
+        held = self._blocks.pop(key, None)
+        if held is not None:
+            self._tell(held)
+
+    def _tell(self, held: Held) -> None:
+        self.note((self.ledger.at, perf_counter()))
+        self.note(held)
+
+    def results(
+        self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> tuple[int, list[Any]]:
+        found = [(held, y) for y in outputs if (held := self.find(y)) is not None]
+        for held, y in found:
+            held.layout = held.layout or LAYOUTS[y.shape, y.dtype, y.strides]
+        return 0, [held for held, _ in found]
 
 
 def new_account(device: Device | str) -> Account:

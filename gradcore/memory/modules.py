@@ -71,14 +71,15 @@ def _leave(kind: Any, follower: Follower) -> None:
 
 def _told(call: Callable[..., Any], followers: list[Follower]) -> Callable[..., Any]:
     def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-        thread = get_ident()
-        here = [(f.stack, f.paths[id(self)]) for f in followers if f.thread == thread and id(self) in f.paths]
-        for stack, path in here:
-            stack.append(path)
+        thread, stacks = get_ident(), []
+        for follower in followers:
+            if follower.thread == thread and id(self) in follower.paths:
+                follower.stack.append(follower.paths[id(self)])
+                stacks.append(follower.stack)
         try:
             return call(self, *args, **kwargs)
         finally:
-            for stack, _ in here:
+            for stack in stacks:
                 stack.pop()
 
     return told

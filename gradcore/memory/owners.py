@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc as collector
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -152,17 +152,19 @@ def saved_by(record: Record) -> Iterator[tuple[Any, Label]]:
             yield array, given if constant else activation
 
 
-def raw(values: Sequence[Any]) -> Iterator[Any]:
+def raw(values: Iterable[Any]) -> list[Any]:
     """The raw arrays under values of any level."""
+    found = []
     for value in values:
         if type(value) is np.ndarray:
-            yield value
+            found.append(value)
         elif isinstance(value, Traced):
-            yield from raw([getattr(value, name) for name in ("value", "primal", "tangent") if hasattr(value, name)])
+            found += raw([getattr(value, name) for name in ("value", "primal", "tangent") if hasattr(value, name)])
         else:
             array = value.data if isinstance(value, Tensor) else value
             if isinstance(array, np.ndarray) or is_cupy(array):
-                yield array
+                found.append(array)
+    return found
 
 
 def _of_tensor(tensor: Tensor) -> Label:

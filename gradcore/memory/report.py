@@ -13,8 +13,9 @@ from gradcore.memory.owners import KINDS, Holder, Label, holder_of
 if TYPE_CHECKING:
     from types import CodeType
 
-    from gradcore.memory.accounting import Account, Event
-    from gradcore.memory.profiler import Recorder
+    from gradcore.memory.accounting import Account
+    from gradcore.memory.attribution import Attribution
+    from gradcore.memory.ledger import AnyHeld, Event
 
 
 class Site:
@@ -142,18 +143,18 @@ class Profile:
         self.saved: list[SavedRow] = []
         self.spans: list[Span] = []
 
-    def fill(self, account: Account, recorder: Recorder, start: float) -> None:
-        """Take the figures of an account and of what was noted beside it; `start` is when the block began."""
-        events = account.events or []
+    def fill(self, account: Account, found: Attribution, start: float) -> None:
+        """Take the figures of an account, and what was found beside it; `start` is when the block began."""
+        events = account.ledger.events or []
         self.start = start
         self.peak, self.peak_reserved = account.peak, account.peak_reserved
         self.resident, self.live = account.resident, account.live
-        self.spans = [Span(*fields) for fields in recorder.spans]
-        self.holders_at_peak = _holders(events, recorder.top, self.peak)
+        self.spans = [Span(*fields) for fields in found.spans]
+        self.holders_at_peak = _holders(events, found.top, self.peak)
         self.timeline = _timeline(events, self.spans, start, self.resident, self.device == "cpu")
         self.ops = _op_rows(self.spans)
-        self.saved = _saved_rows(recorder.sites.values())
-        self.modules = _module_rows(self.spans, recorder.sites.values())
+        self.saved = _saved_rows(found.sites.values())
+        self.modules = _module_rows(self.spans, found.sites.values())
 
     def __str__(self) -> str:
         from gradcore.memory.tables import text
@@ -209,8 +210,14 @@ def _holders(events: list[Event], top: Top | None, peak: int) -> list[Holder]:
             alive[id(held)] = held
         else:
             del alive[id(held)]
-    found = [holder_of(held.size, held.label, held.shape, held.dtype) for held in alive.values() if held.size]
+    found = [holder_of(held.size, held.label, *_array_in(held)) for held in alive.values() if held.size]
     return sorted([*found, *workspace], key=lambda holder: -holder.bytes)
+
+
+def _array_in(held: AnyHeld) -> tuple[Any, Any]:
+    """Shape and dtype, where they are known."""
+    layout = held.layout
+    return (None, None) if layout is None else (layout.shape, layout.dtype)
 
 
 def _moment_of_peak(events: list[Event], top: Top | None, peak: int) -> tuple[int, list[Holder]]:

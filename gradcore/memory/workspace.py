@@ -15,7 +15,7 @@ from gradcore.core.op import Op
 KIBI = 1024
 
 
-def workspace(op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: Sequence[Any], reused: bool) -> int:
+def workspace(op: Op, kind: tuple[Any, ...], values: Sequence[Any], outputs: Sequence[Any]) -> int:
     """Bytes beyond the results that are in use at the worst moment of an op on the CPU.
 
     NumPy allocates by itself, so the op runs a second time, alone, with `tracemalloc` watching.  The figure is in whole
@@ -25,17 +25,17 @@ def workspace(op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: S
 
     Args:
         op: what ran.
+        kind: all that it depends on: static parameters, did it write into arrays that were there before, and of each
+            operand the layout of the array, or the type of what is none.
         values: its operands.
-        params: its static parameters.
         outputs: its results.
-        reused: it wrote them into arrays that were there before.
     """
-    kind = params, reused, *[(v.shape, v.strides, v.dtype) if type(v) is np.ndarray else type(v) for v in values]
     known: dict[Any, int] = op.cache.get("workspace") or op.cache.setdefault("workspace", {})
     found = known.get(kind)
     if found is None:
         if tracemalloc.is_tracing():
             return 0
+        params, reused, *_ = kind
         try:
             found = _measured(op, values, params, outputs, reused)
             if found and threading.active_count() > 1:  # what other threads ask for meanwhile is seen as well

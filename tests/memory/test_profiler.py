@@ -15,7 +15,7 @@ import pytest
 import gradcore as gc
 from gradcore.core.state import state
 from gradcore.memory.accounting import account
-from gradcore.memory.profiler import Recorder
+from gradcore.memory.attribution import Attribution
 from gradcore.memory.tables import table
 
 ROWS, WIDTH = 500, 64
@@ -204,7 +204,7 @@ def test_columns():
 
 
 def test_the_profile_s_own_search_is_not_in_its_seconds(monkeypatch):
-    monkeypatch.setattr(Recorder, "settle", lambda recorder: time.sleep(1.0))
+    monkeypatch.setattr(Attribution, "settle", lambda attribution: time.sleep(1.0))
     with gc.profile() as p:
         gc.exp(gc.ones(3))
     assert 0 < p.seconds < 1.0
