@@ -30,6 +30,7 @@ A generated function replaces the code of the stub that users imported, so the n
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -165,9 +166,10 @@ class Eager:
         outs = ", ".join(f"y{j}" for j in range(self.op.outputs))
         call = f"(call if d is F32 else call64)({operands})" if self.by_dtype and recorded else f"call({operands})"
         values = [name if i in numbers else f"x{i}" for i, name in enumerate(self.op.inputs)]
-        told = f"op, {_tuple(values)}, {_tuple(self.op.params)}"
+        told = f"op, v, {_tuple(self.op.params)}"
         results = _tuple([f"y{j}" for j in range(self.op.outputs)])
         if self.watched:
+            yield f"{pad}v = {_tuple(values)}"
             yield f"{pad}for h in hooks: h.before({told})"
         made = [f"x{i} = {values[i] if self.weak_ok else f'asarray({values[i]}, d)'}; " for i in numbers]
         yield f"{pad}try: {''.join(made)}{outs} = {call}"
@@ -221,6 +223,14 @@ class Eager:
             return "None"
         arrays = [shape for i, shape in enumerate(shapes) if i not in numbers]
         return f"None if {' == '.join(arrays)} else {_tuple(shapes)}"
+
+
+TAKEN = re.compile(r"[xyn]\d+|[trfdhv]|code|call|call64|slow|watched|hooks|op|pull_\d+")
+
+
+def is_taken(name: str) -> bool:
+    """Do generated functions use this name themselves, so that an operand needs another?"""
+    return name in COMMON or TAKEN.fullmatch(name) is not None
 
 
 def _tuple(names: Any) -> str:

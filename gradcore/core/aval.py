@@ -101,7 +101,8 @@ def aval_of(value: Any) -> Aval:
         return known  # type: ignore[no-any-return]
     if isinstance(value, (bool, int, float)):
         return Aval((), np.result_type(type(value)), weak=True)
-    return array_aval(value)
+    strides = None if value.flags.c_contiguous else value.strides
+    return Aval(value.shape, value.dtype, device=backend_of(value).name, strides=strides)
 
 
 def _numpy_aval(array: Any) -> Aval:
@@ -110,10 +111,3 @@ def _numpy_aval(array: Any) -> Aval:
     aval.shape, aval.dtype, aval.weak, aval.device = array.shape, array.dtype, False, "cpu"
     aval.strides = None if array.flags.c_contiguous else array.strides
     return aval
-
-
-def array_aval(array: Any) -> Aval:
-    if type(array) is np.ndarray:
-        return _numpy_aval(array)
-    strides = None if array.flags.c_contiguous else array.strides
-    return Aval(array.shape, array.dtype, device=backend_of(array).name, strides=strides)

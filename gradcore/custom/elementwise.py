@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from gradcore.autodiff.eager import COMMON, generate
+from gradcore.autodiff.eager import generate, is_taken
 from gradcore.backend.numpy_backend import numpy_kernel
 from gradcore.core.errors import GradcoreError
 from gradcore.core.op import Promotion
@@ -93,11 +92,8 @@ def _public(function: Function, op: Any, names: tuple[str, ...], safe: tuple[str
     return made  # type: ignore[no-any-return]
 
 
-_TAKEN = re.compile(r"[xyn]\d+|[trfdh]|code|call|call64|slow|watched|hooks|op|pull_\d+")  # by generated functions
-
-
 def _safe(name: str) -> str:
-    return f"{name}_" if _TAKEN.fullmatch(name) or name in COMMON else name
+    return f"{name}_" if is_taken(name) else name
 
 
 def _renamed(function: Function, made: Function) -> Function:

@@ -42,7 +42,8 @@ class Account(Hook):
         self.device = str(backend.device)
         self.resident = 0
         self.ledger = Ledger()
-        self.note, self._begin, self._end = self.ledger.note, self.ledger.begin, self.ledger.end
+        self.note, self.later = self.ledger.note, self.ledger.later
+        self._begin, self._result, self._end = self.ledger.begin, self.ledger.result, self.ledger.end
         self._blocks: dict[int, Any] = {}
 
     @property
@@ -108,10 +109,13 @@ class Account(Hook):
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         self.operands(values)
-        self.note((self._begin,))
+        self.later((self._begin,))
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
-        self.note((self._end, *self.results(op, values, params, outputs)))
+        workspace, results = self.results(op, values, params, outputs)
+        for held in results:
+            self.later((self._result, held))
+        self.later((self._end, workspace))
         if self.ledger.is_long:
             self.ledger.catch_up()
 
@@ -131,7 +135,9 @@ class Account(Hook):
 class CpuAccount(Account):
     """Counts arrays that own memory, from the op that makes them to their death."""
 
+    _blocks: dict[int, HeldArray]
     _traced = 0  # the peak of somebody's `tracemalloc` before an op
+    _operands: tuple[int, list[Any]] = 0, []  # the `id` of its operands, and their layouts
 
     def meet(self, array: Any, label: Label = LATER) -> AnyHeld | None:
         held = self._blocks.get(id(array))
@@ -160,16 +166,22 @@ class CpuAccount(Account):
         return held if held is not None and held() is block.owner else None  # type: ignore[union-attr]
 
     def made(self, array: Any) -> None:
-        self.note((self.ledger.at, perf_counter()))
+        self.later((self.ledger.at, perf_counter()))
         self.meet(array)
 
     def operands(self, values: Sequence[Any]) -> None:
         blocks = self._blocks
+        layouts: list[Any] = []
         for value in values:
             if type(value) is np.ndarray:
                 held = blocks.get(id(value))
                 if held is None or held() is not value:
                     self.meet(value, INPUT)
+                    held = blocks[id(value)]
+                layouts.append(held.layout)
+            else:
+                layouts.append(type(value))
+        self._operands = id(values), layouts
         if tracemalloc.is_tracing():
             self._traced = tracemalloc.get_traced_memory()[1]
 
@@ -187,8 +199,9 @@ class CpuAccount(Account):
                 else:
                     reused = True
                 found.append(held.block or held)
-        layouts = [blocks[id(value)].layout if type(value) is np.ndarray else type(value) for value in values]
-        extra = workspace(op, (params, reused, *layouts), values, outputs)
+        if self._operands[0] != id(values):  # another op ran inside this one
+            self.operands(values)
+        extra = workspace(op, (params, reused, *self._operands[1]), values, outputs)
         if self._traced:
             extra = max(extra, self._seen())
         return extra, found
@@ -255,7 +268,7 @@ class CudaAccount(Account):
             self._tell(held)
 
     def _tell(self, held: Held) -> None:
-        self.note((self.ledger.at, perf_counter()))
+        self.later((self.ledger.at, perf_counter()))
         self.note(held)
 
     def results(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import CodeType
 from typing import Any
 
 from gradcore.memory.accounting import Account
-from gradcore.memory.ledger import AnyHeld
+from gradcore.memory.ledger import LATER, AnyHeld
 from gradcore.memory.owners import OTHER, Label, alive
 from gradcore.memory.report import Site, Top
 
@@ -31,8 +30,9 @@ class Attribution:
         self.sites: dict[Any, Site] = {}
         self.top: Top | None = None
         self._module_of: dict[int, str] = {}  # of records by serial
-        self._pulled: list[tuple[CodeType, int, str]] = []  # where the records were made that a backward pass is in
+        self._pulled: list[tuple[str, CodeType, int, str]] = []  # records that a backward pass is in
         self._now: Any = None  # the site of the op that runs
+        self._saving: Any = None  # the site of the record whose values follow
         self._live = self._peak = 0  # before it
 
     def begin(self, start: float, op: str, phase: str, code: CodeType, offset: int, module: str) -> None:
@@ -41,7 +41,7 @@ class Attribution:
 
     def begin_in_pull(self, start: float, op: str) -> None:
         """Likewise, inside a step of a backward pass; its place is that of the record."""
-        self._begin(start, self._pull_site(op))
+        self._begin(start, self._of_pull(op, "backward"))
 
     def _begin(self, start: float, site: Site) -> None:
         ledger, self._now = self.ledger, site
@@ -50,54 +50,57 @@ class Attribution:
         ledger.begin()
         self._live, self._peak = ledger.live, ledger.peak
 
-    def end(self, start: float, seconds: float, workspace: int, results: list[AnyHeld]) -> None:
+    def result(self, held: AnyHeld) -> None:
+        """It has this result."""
+        site = self._now
+        if held.label is LATER or held.label is site.working:  # asked for inside the op, but no workspace
+            held.label = site.result
+        self.ledger.result(held)
+
+    def end(self, start: float, end: float, workspace: int) -> None:
         """It has ended; `workspace` is what it needed besides blocks."""
         ledger, site = self.ledger, self._now
-        ledger.at(start + seconds)
-        ledger.label = site.result
-        for held in results:
-            if held.label is site.working:  # it was asked for inside the op, but is no workspace
-                held.label = site.result
-        ledger.end(workspace, results)
+        ledger.end(workspace)
         ledger.label = OTHER
         allocated = ledger.live - self._live
         extra = ledger.op_peak - allocated
         if ledger.peak > self._peak and ledger.events is not None:
             self.top = Top(ledger.peak, len(ledger.events), ledger.peak - ledger.live, site.working)
-        self.spans.append((site, start, seconds, allocated, extra, ledger.live + extra))
+        self.spans.append((site, start, end - start, allocated, extra, ledger.live + extra))
 
-    def record(self, serial: int, op: str, code: CodeType, offset: int, saved: Sequence[AnyHeld]) -> None:
-        """It was recorded, with these blocks."""
+    def record(self, serial: int, op: str, code: CodeType, offset: int) -> None:
+        """It was recorded; what was saved follows."""
         module = self._module_of[serial] = self._now.module if self._now is not None else ""
-        self._keep(saved, op, code, offset, module)
+        self._saving = self._site(op, "forward", code, offset, module)
 
-    def _keep(self, saved: Sequence[AnyHeld], op: str, code: CodeType, offset: int, module: str) -> None:
-        """What a record has saved belongs to it from now on."""
-        site = self._site(op, "forward", code, offset, module)
-        for held in saved:
-            if _is_free(held.label):
-                held.label = site.saved
-                site.count += 1
-                site.bytes += held.size
-
-    def enter(self, serial: int, op: str, code: CodeType, offset: int, saved: Sequence[AnyHeld]) -> None:
-        """A backward pass comes to a record, for which these blocks were computed again."""
+    def enter(self, serial: int, op: str, code: CodeType, offset: int) -> None:
+        """A backward pass comes to a record; what was computed again for it follows."""
         module = self._module_of.get(serial, "")
-        self._pulled.append((code, offset, module))
-        self._keep(saved, op, code, offset, module)
+        self._pulled.append((op, code, offset, module))
+        self._saving = self._of_pull(op, "forward")
 
-    def leave(self, op: str, parts: list[tuple[AnyHeld, str | None]]) -> None:
-        """It leaves the record, with these cotangents; those of parameters have a name."""
-        site = self._pull_site(op)
+    def saved(self, held: AnyHeld) -> None:
+        """The record has saved this, so it belongs to it from now on."""
+        site = self._saving
+        if _is_free(held.label):
+            held.label = site.saved
+            site.count += 1
+            site.bytes += held.size
+
+    def cotangent(self, held: AnyHeld, name: str | None) -> None:
+        """A cotangent that comes from the record; that of a parameter has a name."""
+        site = self._of_pull(self._pulled[-1][0], "backward")
+        if held.label is NEW:
+            held.label = site.result
+        if name is not None and _is_free(held.label):
+            held.label = site.named(name)
+
+    def leave(self) -> None:
+        """The backward pass leaves the record."""
         self._pulled.pop()
-        for held, name in parts:
-            if held.label is NEW:
-                held.label = site.result
-            if name is not None and _is_free(held.label):
-                held.label = site.named(name)
 
-    def _pull_site(self, op: str) -> Site:
-        return self._site(op, "backward", *self._pulled[-1])
+    def _of_pull(self, op: str, phase: str) -> Site:
+        return self._site(op, phase, *self._pulled[-1][1:])
 
     def _site(self, op: str, phase: str, code: CodeType, offset: int, module: str) -> Site:
         key = op, phase, id(code), offset, module

@@ -1,13 +1,18 @@
 """What happened to memory, in order: noted at once, added up later.
 
-A block is noted when it comes and when it goes, and anything else as a function with its arguments.  While a step runs
+A block is noted when it comes and when it goes, and anything else as a method with its arguments.  While a step runs
 that is all: a weak reference whose callback is the `append` of a list is as cheap as Python can be.  `catch_up` then
 goes through the list and calls what it finds, as if it were happening now.  So whoever profiles adds little to the
-step, and works out owners, peaks and workspace when somebody asks.
+step, and works out owners and peaks when somebody asks.
+
+The list is flat, with a method followed by its arguments: tuples that stay would make Python's collector run, which in
+a small step takes longer than all the rest.
 """
 
 from __future__ import annotations
 
+from itertools import islice
+from types import MethodType
 from typing import Any
 from weakref import ref
 
@@ -69,14 +74,15 @@ class HeldArray(ref[Any]):
 AnyHeld = Held | HeldArray
 Event = tuple[float, AnyHeld, bool]  # when, which block, and was it asked for (or did it die)?
 LATER = Label("other")  # the label that the ledger has when it comes to the block
-MANY = 100_000  # notes; no more wait
+MANY = 500_000  # items of the list; no more wait
 
 
 class Ledger:
     """Bytes that are live, and the most that were.
 
     Attributes:
-        note: takes a block (it came, or it went), or a tuple of a function and its arguments.
+        note: takes a block: it came, or it went.
+        later: takes a method and its arguments as one tuple.
         live: bytes that were asked for and are alive.
         peak: the most that was live at once.
         op_peak: of the last op: the most that was live during it beyond what was live before it.
@@ -87,7 +93,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._noted: list[Any] = []
-        self.note = self._noted.append
+        self.note, self.later = self._noted.append, self._noted.extend
         self.live = self.peak = self.op_peak = 0
         self.label = OTHER
         self.now = 0.0
@@ -98,9 +104,10 @@ class Ledger:
         """Add up what was noted; the ledger itself."""
         noted = self._noted[:]
         del self._noted[: len(noted)]  # blocks that go meanwhile come after these
-        for item in noted:
-            if type(item) is tuple:
-                item[0](*item[1:])
+        items = iter(noted)
+        for item in items:
+            if type(item) is MethodType:
+                item(*islice(items, item.__code__.co_argcount - 1))
             else:
                 self.count(item)
         return self
@@ -135,10 +142,12 @@ class Ledger:
         """An op begins."""
         self._before = self._most = self.live
 
-    def end(self, workspace: int, results: list[AnyHeld]) -> None:
-        """An op has ended; its results may be new, and what it needed besides is no block."""
-        for held in results:
-            if not held.there:
-                self.count(held)
+    def result(self, held: AnyHeld) -> None:
+        """The op has a result, which may be new."""
+        if not held.there:
+            self.count(held)
+
+    def end(self, workspace: int) -> None:
+        """The op has ended; what it needed besides is no block."""
         self._rise(self.live + workspace)
         self.op_peak = self._most - self._before

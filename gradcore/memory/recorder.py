@@ -14,7 +14,6 @@ from gradcore.core.op import Op
 from gradcore.core.state import INTERNAL
 from gradcore.memory.accounting import Account
 from gradcore.memory.attribution import NEW, Attribution
-from gradcore.memory.ledger import AnyHeld
 from gradcore.memory.owners import raw
 
 PHASES = {  # our functions
@@ -37,59 +36,67 @@ class Recorder(Hook):
     sees_into_pulls = False
 
     def __init__(self, account: Account, attribution: Attribution) -> None:
-        self.account, self.ledger, self.note = account, account.ledger, account.note
+        self.account, self.ledger, self.later = account, account.ledger, account.later
         self.modules: list[str] = []
         self._known: dict[int, tuple[CodeType, bool, str, str]] = {}  # code by id: is it ours? its phase, its module
         self._hollow: set[int] = set()  # serials of records whose values a checkpoint computes again
         self._pulls = 0  # how many records a backward pass is in
         self._start = 0.0  # of the op that runs
-        # A method is a new object whenever one asks for it, and what stays makes Python's collector run.
-        self._begin, self._begin_in_pull, self._end = attribution.begin, attribution.begin_in_pull, attribution.end
-        self._record, self._enter, self._leave = attribution.record, attribution.enter, attribution.leave
+        # A method is a new object whenever one asks for it, and these are to stay.
+        self._at, self._begin, self._begin_in_pull = account.ledger.at, attribution.begin, attribution.begin_in_pull
+        self._result, self._end, self._record = attribution.result, attribution.end, attribution.record
+        self._saved, self._enter, self._leave = attribution.saved, attribution.enter, attribution.leave
+        self._cotangent = attribution.cotangent
 
     def before(self, op: Op, values: Sequence[Any], params: tuple[Any, ...]) -> None:
         self.account.operands(values)
         if self._pulls:
             self._start = start = perf_counter()
-            self.note((self._begin_in_pull, start, op.name))
+            self.later((self._begin_in_pull, start, op.name))
         else:
             where = self._here()
             self._start = start = perf_counter()
-            self.note((self._begin, start, op.name, *where))
+            self.later((self._begin, start, op.name, *where))
 
     def after(self, op: Op, values: Sequence[Any], params: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
-        seconds = perf_counter() - self._start
-        self.note((self._end, self._start, seconds, *self.account.results(op, values, params, outputs)))
+        now = perf_counter()
+        workspace, results = self.account.results(op, values, params, outputs)
+        notes = [self._at, now]
+        for held in results:
+            notes += self._result, held
+        notes += self._end, self._start, now, workspace
+        self.later(notes)
         if self.ledger.is_long:
             self.ledger.catch_up()
 
     def recorded(self, record: Any, outputs: Sequence[Any]) -> None:
-        blocks: Sequence[AnyHeld] = ()
+        self.later((self._record, record.serial, record.pull.op.name, record.code, record.offset))
         if type(record.saved) is tuple:
-            blocks = self._blocks(record.saved)
+            self._keep(record.saved)
         else:
             self._hollow.add(record.serial)
-        self.note((self._record, record.serial, record.pull.op.name, record.code, record.offset, blocks))
 
     def pulling(self, record: Any, g: Any) -> None:
         self._pulls += 1
-        blocks = self._blocks(record.saved) if record.serial in self._hollow else ()
-        self.note((self._enter, record.serial, record.pull.op.name, record.code, record.offset, blocks))
+        self.later((self._enter, record.serial, record.pull.op.name, record.code, record.offset))
+        if record.serial in self._hollow:
+            self._keep(record.saved)
 
     def pulled(self, record: Any, parts: Sequence[Any]) -> None:
         self._pulls -= 1
-        found = [
-            (block, parent.grad.name if type(parent) is Leaf else None)
-            for parent, part in zip(record.parents, parts, strict=False)
-            if part is not None
-            for block in self._blocks((part,))
-        ]
-        self.note((self._leave, record.pull.op.name, found))
+        for parent, part in zip(record.parents, parts, strict=False):
+            name = parent.grad.name if type(parent) is Leaf else None
+            for array in raw((part,)):
+                held = self.account.meet(array, NEW)
+                if held is not None:
+                    self.later((self._cotangent, held, name))
+        self.later((self._leave,))
 
-    def _blocks(self, values: Sequence[Any]) -> list[AnyHeld]:
-        """Of the arrays in values of any level."""
-        meet = self.account.meet
-        return [block for array in raw(values) if (block := meet(array, NEW)) is not None]
+    def _keep(self, saved: Sequence[Any]) -> None:
+        for array in raw(saved):
+            held = self.account.meet(array, NEW)
+            if held is not None:
+                self.later((self._saved, held))
 
     def _here(self) -> tuple[str, CodeType, int, str]:
         """The phase, the user's instruction and the module, from the frames between the op and the user's line."""

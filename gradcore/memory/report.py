@@ -125,7 +125,8 @@ class Profile:
         live: bytes that were live at the end.
         seconds: how long the block took.
         holders_at_peak: who held the peak, the largest first; their bytes add up to it.
-        timeline: bytes live over time: a `Moment` for the beginning and for each change, in order.
+        timeline: bytes live over time: a `Moment` for the beginning and for each change, in order. On the CPU, what
+            dies between two ops has the time at which the first ended.
         ops: a row for each op and phase, those that took longest first.
         modules: a row for each module, in the order in which they came.
         saved: what is kept for the backward pass, by op and the user's line, the largest first.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcore.autodiff.stage import make_graph
-from gradcore.core.aval import array_aval
+from gradcore.core.aval import aval_of
 from gradcore.core.bind import as_tuple
 from gradcore.core.evaluate import evaluate
 from gradcore.core.graph import Graph, Node, Var
@@ -47,7 +47,7 @@ def interpret(graph: Graph, inputs: Sequence[Any], what: str) -> dict[Var, Any]:
         values = [known[v] if isinstance(v, Var) else v for v in node.inputs]
         outputs = as_tuple(evaluate(node.op, values, node.params))
         for var, output in zip(node.outputs, outputs, strict=True):
-            assert array_aval(output) == var.aval, _mismatch(what, node, array_aval(output), var.aval)
+            assert aval_of(output) == var.aval, _mismatch(what, node, aval_of(output), var.aval)
             known[var] = output
         _check_view(node, values, outputs, what)
     return known

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import linecache
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 import gradcore as gc
+from gradcore.autodiff.eager import is_taken
 from gradcore.core.hooks import Hook, hooked
 from gradcore.ops import operands
 
@@ -147,6 +151,20 @@ def test_an_op_may_have_the_name_of_a_global_of_its_code(name: str) -> None:
 def test_a_number_that_is_too_large_names_the_op(context: Any) -> None:
     with context(), pytest.raises(OverflowError, match="'logaddexp': int too large"):
         gc.logaddexp(tensor(3), 10**400)
+
+
+@pytest.mark.parametrize("name", ["mul", "where", "linear", "layer_norm", "cross_entropy"])
+def test_names_of_its_variables_are_taken(name: str) -> None:
+    x = tensor(4, 3)
+    with hooked(Hook()):
+        CASES[name](x)  # generates both functions
+    for filename in (f"<gradcore op {name}>", f"<gradcore op {name}, watched>"):
+        (function,) = ast.parse("".join(linecache.getlines(filename))).body
+        assert isinstance(function, ast.FunctionDef)
+        operands = {argument.arg for argument in function.args.args}
+        names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} - operands - set(dir(builtins))
+        assert names and all(map(is_taken, names)), names
+        assert not any(map(is_taken, operands))
 
 
 def test_operands_may_have_the_names_of_its_variables() -> None:
