@@ -299,18 +299,28 @@ def _watched(pull: Callable[[Record, Any], tuple[Any, ...]], raw: bool) -> Calla
     """`pull`, or the short cut, of which the hooks of this thread are told."""
     hooks = state.hooks
 
-    def watched(record: Record, g: Any) -> tuple[Any, ...]:
-        for hook in hooks:
-            hook.pulling(record, g)
+    def short(record: Record, g: Any) -> tuple[Any, ...]:
+        return pull(record, g) if record.pull.raw is None else _told(record, g, hooks)
+
+    watched = short if raw else pull
+    for hook in reversed(hooks):
+        watched = _seen_by(hook, watched)
+    return watched
+
+
+def _seen_by(hook: Hook, pull: Callable[[Record, Any], tuple[Any, ...]]) -> Callable[[Record, Any], tuple[Any, ...]]:
+    """`pull`, of whose end a hook is told even where it fails, or where another hook inside does."""
+
+    def seen(record: Record, g: Any) -> tuple[Any, ...]:
+        hook.pulling(record, g)
         parts: tuple[Any, ...] = ()
         try:
-            parts = pull(record, g) if not raw or record.pull.raw is None else _told(record, g, hooks)
+            parts = pull(record, g)
         finally:
-            for hook in hooks:
-                hook.pulled(record, parts)
+            hook.pulled(record, parts)
         return parts
 
-    return watched
+    return seen
 
 
 def _told(record: Record, g: Any, hooks: Sequence[Hook]) -> tuple[Any, ...]:

@@ -83,7 +83,7 @@ class Cell:
         """Replace the content.  Transforms keep the primal only; `vmap` refuses a mapped value."""
         if value is not None and not isinstance(value, Tensor):
             raise TypeError(f"a cell holds tensors, not {type(value).__name__}; assign gradcore.tensor(value)")
-        if switch.busy and diverted():
+        if (switch.busy and diverted()) or isinstance(value, Traced):
             self._assign(value)
         else:
             self._set(value)

@@ -79,8 +79,7 @@ class Account(Hook):
     def opened(self, resident: bool) -> Iterator[None]:
         """Count while the block runs."""
         if resident:
-            for array, label in alive(self.device):
-                self.meet(array, label)
+            self._meet_residents()
         self.reset_peak()
         self.resident = self.live
         try:
@@ -89,6 +88,11 @@ class Account(Hook):
         finally:
             self.ledger.catch_up()
             self._blocks.clear()
+
+    def _meet_residents(self) -> None:
+        """Apart from `opened`, whose variables live as long as the block."""
+        for array, label in alive(self.device):
+            self.meet(array, label)
 
     def meet(self, array: Any, label: Label = LATER) -> AnyHeld | None:
         """The block that an array lives in; counted from now on, if it is new."""

@@ -33,7 +33,7 @@ class Attribution:
         self._pulled: list[tuple[str, CodeType, int, str]] = []  # records that a backward pass is in
         self._now: Any = None  # the site of the op that runs
         self._saving: Any = None  # the site of the record whose values follow
-        self._live = self._peak = 0  # before it
+        self._live = self._peak = 0  # before the op
 
     def begin(self, start: float, op: str, phase: str, code: CodeType, offset: int, module: str) -> None:
         """An op begins, at this time and place."""

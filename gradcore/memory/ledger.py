@@ -82,7 +82,7 @@ class Ledger:
 
     Attributes:
         note: takes a block: it came, or it went.
-        later: takes a method and its arguments as one tuple.
+        later: takes methods, each with its arguments after it, in one tuple or list.
         live: bytes that were asked for and are alive.
         peak: the most that was live at once.
         op_peak: of the last op: the most that was live during it beyond what was live before it.

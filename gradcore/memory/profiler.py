@@ -63,6 +63,7 @@ def profile(model: Any = None, device: Device | str | None = None) -> Iterator[P
             stack.enter_context(followed(model, recorder.modules))
         stack.enter_context(hooked(recorder))
         start = perf_counter()
+        account.later((account.ledger.at, start))
         try:
             yield result
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import pytest
 import gradcore as gc
 from gradcore import optim
 from gradcore.backend import numpy_backend
+from gradcore.compile import Program
 from gradcore.core.cell import Cell
+from gradcore.core.hooks import Hook, hooked
+from gradcore.core.state import pushed, state
 from gradcore.nn import Parameter
 
 
@@ -30,6 +34,29 @@ def test_what_a_cell_holds_is_contiguous():
     cell.assign(gc.asarray(x + 1)[:, ::-1])
     assert cell.read().data.flags.c_contiguous
     assert cell.read().numpy().tolist() == (x + 1)[:, ::-1].tolist()
+
+
+@pytest.mark.parametrize("context", [nullcontext, gc.no_grad, lambda: hooked(Hook())])
+def test_a_tensor_of_a_finished_transform_leaves_its_primal(context):
+    cell, kept = Cell(gc.zeros(3)), []
+    gc.grad(lambda x: (kept.append(x * 2.0), x.sum())[1])(gc.ones(3))
+    with context():
+        cell.assign(kept[0])
+    assert cell.read().numpy().tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("context", [gc.no_grad, lambda: hooked(Hook())])
+def test_hooks_and_no_grad_leave_overlays_and_captures_alone(context):
+    p, x = Parameter([1.0, 2.0]), gc.ones(2)
+    with context():
+        with pushed(state.overlays, {p: gc.zeros(2)}):
+            assert p.read().numpy().tolist() == [0.0, 0.0]
+            p.assign(x)
+        assert p.read().numpy().tolist() == [1.0, 2.0]
+        graph = gc.make_graph(lambda x: p.assign(p.read() + x))(x)
+        assert p.read().numpy().tolist() == [1.0, 2.0]
+        Program(graph)(x)
+        assert p.read().numpy().tolist() == [2.0, 3.0]
 
 
 def test_read_only_memory_is_not_written():

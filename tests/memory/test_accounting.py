@@ -13,6 +13,7 @@ import pytest
 import gradcore as gc
 from gradcore.backend import NUMPY
 from gradcore.memory.accounting import account
+from gradcore.memory.owners import Label
 from gradcore.nn.functional import cross_entropy
 
 SIZE = 256 * 1024  # bytes of the arrays below
@@ -133,6 +134,17 @@ def test_resident_is_all_that_tensors_and_cells_hold():
     assert a.peak == a.resident
 
 
+def test_the_search_keeps_nothing_alive(monkeypatch):
+    x = array()
+    monkeypatch.setattr(
+        "gradcore.memory.accounting.alive", lambda device, found=[x.data]: [(found.pop(), Label("input"))]
+    )
+    with account() as a:
+        assert a.live == SIZE
+        del x
+        assert a.live == 0
+
+
 def test_without_the_search_operands_count_when_they_are_met():
     x, y = array(), array(1)
     with account(resident=False) as a:
@@ -209,6 +221,16 @@ def test_a_training_step_is_what_tracemalloc_sees(optimizer, checkpoint):
     most = counted(step)
     assert most > 5 * 2**20 / (2 if checkpoint else 1)
     assert most == pytest.approx(traced(step), rel=0.01)
+
+
+def test_so_is_a_step_on_parameters_of_two_dtypes():
+    """All groups or none: those but the largest take their step in new arrays, under hooks as without."""
+    cells = [gc.nn.Parameter(np.ones(2**16, dtype)) for dtype in (np.float32, np.float64)]
+    optimizer = gc.optim.AdamW(cells, lr=0.1)
+    for cell in cells:
+        cell.leaf.grad.assign(gc.ones(2**16, dtype=cell.read().dtype))
+    optimizer.step()
+    assert counted(optimizer.step) == pytest.approx(traced(optimizer.step), rel=0.02)
 
 
 def test_a_checkpoint_needs_less():
