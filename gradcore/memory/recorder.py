@@ -88,7 +88,7 @@ class Recorder(Hook):
             name = parent.grad.name if type(parent) is Leaf else None
             for array in raw((part,)):
                 held = self.account.meet(array, NEW)
-                if held is not None:
+                if held is not None and (name is not None or held.label is NEW):
                     self.later((self._cotangent, held, name))
         self.later((self._leave,))
 
