@@ -194,20 +194,20 @@ class CpuAccount(Account):
     ) -> tuple[int, list[Any]]:
         if not outputs or type(outputs[0]) is not np.ndarray:
             return 0, []
-        blocks, found, reused = self._blocks, [], False
+        blocks, found = self._blocks, []
+        if self._operands[0] != id(values):  # another op ran inside this one
+            self.operands(values)
+        first = blocks.get(id(outputs[0]))
+        reused = first is not None and first() is outputs[0]
+        extra = workspace(op, (params, reused, *self._operands[1]), values, outputs)
+        if self._traced:
+            extra = max(extra, self._seen())
         for y in outputs:
             if type(y) is np.ndarray:
                 held = blocks.get(id(y))
                 if held is None or held() is not y:
                     held = self._new(y, LATER)
-                else:
-                    reused = True
                 found.append(held.block or held)
-        if self._operands[0] != id(values):  # another op ran inside this one
-            self.operands(values)
-        extra = workspace(op, (params, reused, *self._operands[1]), values, outputs)
-        if self._traced:
-            extra = max(extra, self._seen())
         return extra, found
 
     def _seen(self) -> int:

@@ -18,6 +18,7 @@ from gradcore.memory.owners import raw
 
 PHASES = {  # our functions
     "walk": "backward",
+    "accumulate": "backward",
     "Region.recompute": "recomputation",
     "Optimizer.step": "optimiser",
     "SingleSteps.step": "optimiser",

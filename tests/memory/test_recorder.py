@@ -49,6 +49,27 @@ def test_after_another_hook_that_fails_ops_are_forward_again(inside):
     assert phases(found[inside], "mul", "sin") == [("mul", "forward"), ("sin", "forward")]
 
 
+def test_adding_to_a_gradient_is_backward():
+    w = gc.tensor(np.ones(10, np.float32), requires_grad=True)
+    with gc.profile() as p:
+        for _ in range(2):
+            (w * 2.0).sum().backward()
+    assert phases(p, "add") == [("add", "backward")]
+    assert [row.phase for row in p.ops if row.op == "mul"] == ["forward"]
+
+
+def test_ctrl_c_while_a_workspace_is_measured_counts_nothing_twice(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    x = gc.ones(17, 19)
+    monkeypatch.setattr("gradcore.memory.workspace._measured", interrupt)
+    with account(resident=False) as a:
+        with pytest.raises(KeyboardInterrupt):
+            gc.exp(x)
+        assert a.live == x.data.nbytes
+
+
 def test_what_dies_before_the_first_op_is_in_the_timeline():
     x = gc.ones(1000, dtype="float32")
     with gc.profile() as p:
